@@ -1,0 +1,103 @@
+"""What all commands share: parsing, one-line errors with their exit status, signals.
+
+Exit status: 0 done; 2 configuration or input; 1 the run failed; 130 and 143 after Ctrl-C and SIGTERM.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tyro
+
+from ser_tune.errors import SerTuneError
+
+Config = TypeVar("Config")
+_BOX_LINE = re.compile(r"[│╭╮╰╯]")
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM arrived; not an Exception, so that no clean-up mistakes it for a failure."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
+    """Parse the command line into `config_class`, call `main` with it, exit with its status.
+
+    The program's name and description in --help come from `main`'s module and its docstring.
+    """
+    module = sys.modules[main.__module__]
+    program = f"python -m ser_tune.{os.path.splitext(os.path.basename(str(module.__file__)))[0]}"
+    hint = ""
+    try:
+        config = _parse(config_class, program, module.__doc__ or "")
+        hint = getattr(config, "resume_hint", "")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
+        main(config)
+    except Interrupted as error:
+        _exit(f"{signal.Signals(error.signal_number).name} received. {hint}".strip(), 128 + error.signal_number)
+    except SerTuneError as error:
+        _exit(f"error: {error}", error.exit_status)
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        _exit(f"error: no space left on the disk{_where(error)}; free some and run the same command again", 1)
+
+
+def _interrupt(signal_number: int, _frame: Any) -> None:
+    raise Interrupted(signal_number)
+
+
+def _exit(message: str, status: int) -> None:
+    with contextlib.suppress(OSError):
+        print(" ".join(message.split()), file=sys.stderr, flush=True)
+    raise SystemExit(status)
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether the error, or what caused it, is a full disk or quota; Ray wraps what its workers raise."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+    return False
+
+
+def _where(error: Exception) -> str:
+    return f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+
+
+def _parse(config_class: type[Config], program: str, description: str) -> Config:
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(
+                config_class, prog=program, description=description, config=(tyro.conf.FlagCreatePairsOff,)
+            )
+    except SystemExit as error:
+        if error.code in (0, None):
+            raise
+        _exit(f"error: {_in_one_line(complaint.getvalue())}; see {program} --help", 2)
+        raise AssertionError("unreachable") from error
+
+
+def _in_one_line(box: str) -> str:
+    """What tyro's framed complaint says, and the first flag it proposes instead, without the frame."""
+    lines = [_BOX_LINE.sub("", line).strip() for line in box.splitlines()[1:-1]]
+    rules = [index for index, line in enumerate(lines) if line.startswith("──")] or [len(lines)]
+    message = " ".join(lines[: rules[0]]).rstrip(".")
+    meant = re.search(r"Perhaps you meant:\s+(--\S+)", " ".join(lines))
+    return f"{message}; did you mean {meant.group(1)}?" if meant else message

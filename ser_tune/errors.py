@@ -1,0 +1,24 @@
+"""The errors a user may meet, each with the exit status its command ends with.
+
+A message says what was found, what was expected and what to do, in one line.
+"""
+
+
+class SerTuneError(Exception):
+    """Base of every error that a command prints as one line, without a traceback."""
+
+    exit_status = 1
+
+
+class InputError(SerTuneError):
+    """The configuration or the recordings cannot be used as they are."""
+
+    exit_status = 2
+
+
+class RunError(SerTuneError):
+    """The run itself failed: a full disk, failed trials, a lost cluster."""
+
+
+class AudioError(SerTuneError):
+    """One recording cannot be decoded; the message is the reason, without the path."""

@@ -1,0 +1,166 @@
+"""The folder of one experiment: the only module that knows its file names, and how to write them safely.
+
+Every file is replaced atomically, trials.jsonl is appended to and fsynced. A torn last line of it, which
+a kill can leave, is forgiven; any other damage raises InputError.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ser_tune.errors import InputError
+from ser_tune.files import append_line, lock
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One finished trial, a candidate on a fold; lists hold one number per epoch."""
+
+    candidate: str
+    fold: int
+    repeat: int
+    seed: int
+    hyperparameters: dict[str, Any]
+    epochs: int
+    train_loss: list[float]
+    train_accuracy: list[float]
+    val_loss: list[float]
+    val_accuracy: list[float]
+    val_uar: list[float]
+    val_macro_f1: list[float]
+    initial_weights_sha256: str
+    precision: str
+    seconds: float
+    node: str
+    device: str
+    data_fingerprint: str
+
+    def curve(self, metric: str) -> list[float]:
+        """The validation curve of `metric`: accuracy, uar or macro_f1, one number per epoch."""
+        curve: list[float] = getattr(self, f"val_{metric}")
+        return curve
+
+
+@dataclass(frozen=True)
+class ExperimentFolder:
+    """Paths of one experiment's files; makes no folder until asked."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.root / "manifest.parquet"
+
+    @property
+    def excluded(self) -> Path:
+        return self.root / "excluded.parquet"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials.jsonl"
+
+    @property
+    def candidates(self) -> Path:
+        return self.root / "candidates.csv"
+
+    @property
+    def selection(self) -> Path:
+        return self.root / "selection.json"
+
+    @property
+    def test(self) -> Path:
+        return self.root / "test.json"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundle"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the experiment for this process; InputError if another search runs in it."""
+        busy = f"another search is running in {self.root}; wait for it or choose another --experiment"
+        with lock(self.root / ".lock", busy=busy):
+            yield
+
+    def append_trial(self, result: TrialResult) -> None:
+        """Append one line to trials.jsonl; it is on the disk when this returns."""
+        values = {key: _nullable(value) for key, value in dataclasses.asdict(result).items()}
+        append_line(self.trials, json.dumps(values, allow_nan=False))
+
+    def read_trials(self) -> list[TrialResult]:
+        """The finished trials in the order they ended."""
+        if not self.trials.exists():
+            return []
+        lines = self.trials.read_bytes().split(b"\n")
+        results = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                if line:
+                    results.append(_parse_trial(line))
+            except (ValueError, TypeError) as error:
+                # A line a kill tore is followed by nothing, or by the lines of the search that went on.
+                if line.endswith(b"}"):
+                    raise InputError(
+                        f"line {number} of {self.trials} is damaged ({error}); delete that line and run again"
+                    ) from error
+        return results
+
+
+def _nullable(value: Any) -> Any:
+    """Numbers of a diverged trial that are not finite become null: JSON has no word for them."""
+    if isinstance(value, list):
+        return [_nullable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _parse_trial(line: bytes) -> TrialResult:
+    values = json.loads(line)
+    known = {item.name for item in dataclasses.fields(TrialResult)}
+    values = {key: value for key, value in values.items() if key in known}
+    for key, value in values.items():
+        if isinstance(value, list):
+            values[key] = [math.nan if item is None else item for item in value]
+    return TrialResult(**values)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`; InputError if it is absent or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; run the search first") from error
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Where two identities differ, as `splits.folds: 4 there, 5 now`."""
+    differences = []
+    for key in sorted(old.keys() | new.keys()):
+        before, now = old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            differences += identity_differences(before, now, f"{prefix}{key}.")
+        elif before != now:
+            differences.append(f"{prefix}{key}: {before} there, {now} now")
+    return differences

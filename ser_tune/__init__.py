@@ -7,7 +7,8 @@ A module imports only modules above it; commands import no other command. Read i
     config.py      every setting, its default and its --help text
     experiment.py  the folder of one experiment: file names, trials.jsonl
     audio.py       one recording -> samples and facts (hash, duration, rate)
-    corpora.py     one short adapter per corpus: folder -> clips
+    adapters.py    one short adapter per corpus: the name of a recording -> speaker, emotion, text
+    corpora.py     a folder or a table of recordings -> clips
     sample.py      the sample corpora: synthetic voices in the layouts of the real ones
     manifest.py    clips and facts -> one checked table, and what is left out and why
     splits.py      test split and folds for each protocol

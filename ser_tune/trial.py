@@ -1,0 +1,104 @@
+"""(candidate, fold) -> its TrialResult: what Ray Tune runs on a worker.
+
+Each trial builds a fresh network from the seed of its fold, standardises by the training part of that
+fold alone, reports every epoch, and with the last one its whole result.
+"""
+
+import dataclasses
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ray import tune
+
+from ser_tune.candidates import Candidate, trial_seed
+from ser_tune.config import ModelConfig, TrainingConfig
+from ser_tune.dataset import LabelledClips, fit_standardisation
+from ser_tune.experiment import TrialResult
+from ser_tune.model import weights_sha256
+from ser_tune.training import EpochScores, start, train_epochs
+
+RESULT = "trial_result"  # the key of the last report that holds the finished trial
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial to run: a candidate on a fold."""
+
+    candidate: Candidate
+    fold: int
+    repeat: int
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.candidate.id, self.fold
+
+
+@dataclass(frozen=True)
+class TrialSettings:
+    """What all trials of an experiment share beside the data."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    data_fingerprint: str
+    n_threads: int
+
+
+def list_trials(candidates: Sequence[Candidate], n_folds: int, seed: int) -> list[Trial]:
+    """Every trial of the grid, candidate by candidate."""
+    return [Trial(candidate, fold, 0, trial_seed(seed, fold)) for candidate in candidates for fold in range(n_folds)]
+
+
+def run_trial(config: dict[str, Any], data: LabelledClips, settings: TrialSettings) -> None:
+    """The function trainable: `config["trial"]` is a Trial; the data come from the object store."""
+    trial: Trial = config["trial"]
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray hides the GPUs it did not give
+    torch.set_num_threads(settings.n_threads)
+    for report in train_trial(trial, data, settings, device):
+        if isinstance(report, TrialResult):
+            tune.report({RESULT: dataclasses.asdict(report), **_last_scores(report)})
+        elif report.epoch < settings.training.epochs:
+            tune.report(dataclasses.asdict(report))
+
+
+def train_trial(trial: Trial, data: LabelledClips, settings: TrialSettings, device: str) -> Any:
+    """Yield the EpochScores of every epoch and then the TrialResult; needs no Ray."""
+    started = time.perf_counter()
+    train = data.without_fold(trial.fold)
+    lr = trial.candidate.hyperparameters["lr"]
+    standardisation = fit_standardisation(train)
+    learner = start(train, standardisation, settings.model, settings.training, lr, trial.seed, device)
+    initial_weights = weights_sha256(learner.network.state_dict())
+    curve: list[EpochScores] = []
+    for scores in train_epochs(learner, train, data.only_fold(trial.fold), settings.training.epochs):
+        curve.append(scores)
+        yield scores
+    yield TrialResult(
+        candidate=trial.candidate.id,
+        fold=trial.fold,
+        repeat=trial.repeat,
+        seed=trial.seed,
+        hyperparameters=trial.candidate.hyperparameters,
+        epochs=len(curve),
+        train_loss=[scores.train_loss for scores in curve],
+        train_accuracy=[scores.train_accuracy for scores in curve],
+        val_loss=[scores.val_loss for scores in curve],
+        val_accuracy=[scores.val_accuracy for scores in curve],
+        val_uar=[scores.val_uar for scores in curve],
+        val_macro_f1=[scores.val_macro_f1 for scores in curve],
+        initial_weights_sha256=initial_weights,
+        precision="float32",
+        seconds=time.perf_counter() - started,
+        node=platform.node(),
+        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        data_fingerprint=settings.data_fingerprint,
+    )
+
+
+def _last_scores(result: TrialResult) -> dict[str, Any]:
+    names = [item.name for item in dataclasses.fields(EpochScores) if item.name != "epoch"]
+    return {"epoch": result.epochs, **{name: getattr(result, name)[-1] for name in names}}

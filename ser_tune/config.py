@@ -43,6 +43,17 @@ class DataConfig:
         object.__setattr__(self, "emotions", tuple(e for e in EMOTIONS if e in self.emotions))
 
 
+def _least_n_fft(sample_rate: int) -> int:
+    """The window [samples] whose bins lie closer than the narrowest of librosa's 128 mel filters is wide.
+
+    Slaney's mel scale: 200/3 Hz per mel below 1 kHz, where the filters are narrowest, and
+    15 + 27 ln(f / 1 kHz) / ln 6.4 above; a filter spans two of 129 equal steps up to sample_rate / 2.
+    """
+    highest_mel = 15 + 27 * math.log(sample_rate / 2000) / math.log(6.4)
+    narrowest_hz = 2 * highest_mel / 129 * 200 / 3
+    return math.floor(sample_rate / narrowest_hz) + 1
+
+
 @dataclass(frozen=True)
 class FeatureConfig:
     sample_rate: int = 24000
@@ -62,7 +73,10 @@ class FeatureConfig:
         require(4000 <= self.sample_rate <= 192000, "features.sample-rate", self.sample_rate, "4000 to 192000 Hz")
         require(0 < self.duration_s <= 60, "features.duration-s", self.duration_s, "more than 0 and at most 60 s")
         require(2 <= self.n_mfcc <= 128, "features.n-mfcc", self.n_mfcc, "2 to 128")
-        require(64 <= self.n_fft <= 16384, "features.n-fft", self.n_fft, "64 to 16384 samples")
+        least = _least_n_fft(self.sample_rate)
+        filled = f"{least} to 16384 samples, so that each of 128 mel filters covers a frequency of {self.sample_rate} Hz"
+        require(least <= self.n_fft <= 16384, "features.n-fft", self.n_fft, filled)
+        require(self.n_fft <= self.n_samples, "features.n-fft", self.n_fft, f"at most the clip's {self.n_samples}")
         require(1 <= self.hop_length <= self.n_fft, "features.hop-length", self.hop_length, "1 to --features.n-fft")
         enough = f"9 frames or more, for the deltas; it gives {self.n_frames} of {self.hop_length} samples"
         require(self.n_frames >= 9, "features.duration-s", self.duration_s, enough)

@@ -1,0 +1,214 @@
+"""What TensorBoard is shown: a run per trial, a candidate's folds averaged in HPARAMS, the final network.
+
+Epochs come in as they are trained, TrialResults as trials finish; event files go out. trials.jsonl is the
+truth: `sync` makes the logs equal to it. Only trials that run hold an open file.
+"""
+
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from ser_tune.events import (
+    PATTERN,
+    Points,
+    add_records,
+    describe_experiment,
+    described_names,
+    is_ended,
+    open_anew,
+    read_run,
+    session,
+    to_points,
+)
+from ser_tune.experiment import TrialResult
+from ser_tune.figures import confusion_figure, to_pixels
+from ser_tune.metrics import scores
+
+TAGS = {
+    "train_loss": "loss/train",
+    "train_accuracy": "accuracy/train",
+    "val_loss": "loss/validation",
+    "val_accuracy": "accuracy/validation",
+    "val_uar": "uar/validation",
+    "val_macro_f1": "macro_f1/validation",
+}
+METRICS = {
+    "accuracy/validation": "accuracy, last epoch",
+    "uar/validation": "UAR, last epoch",
+    "macro_f1/validation": "macro F1, last epoch",
+    "best/accuracy": "accuracy, each fold's best epoch",
+    "best/uar": "UAR, each fold's best epoch",
+    "best/macro_f1": "macro F1, each fold's best epoch",
+}
+
+TrialKey = tuple[str, int, int]
+
+
+class Tracker:
+    """Writes the event files below `folder`, the experiment's tensorboard/."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._writers: dict[TrialKey, SummaryWriter] = {}
+        self._described: dict[str, Any] = {}
+
+    def start_trial(self, candidate: str, fold: int, repeat: int, hyperparameters: Mapping[str, Any]) -> None:
+        """Open the trial's run anew; what an earlier attempt left there goes."""
+        self._abandon((candidate, fold, repeat))
+        self._describe(hyperparameters)
+        run = self.folder / run_name(hyperparameters, fold, repeat)
+        self._writers[candidate, fold, repeat] = open_anew(run)
+
+    def record_epoch(self, candidate: str, fold: int, repeat: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Record one epoch (from 1) of a started trial; `values` by tag, or by the name of a TrialResult's curve."""
+        writer = self._writers[candidate, fold, repeat]
+        for name, value in values.items():
+            writer.add_scalar(TAGS.get(name, name), value, epoch)
+
+    def finish_trial(self, result: TrialResult) -> None:
+        """Close the trial's run with its HPARAMS session; afterwards the run holds the result's very curves."""
+        writer = self._writers.pop((result.candidate, result.fold, result.repeat), None)
+        if writer is not None:
+            _end(writer, result, time.time())
+        self._mend(result)
+
+    def sync(self, results: Sequence[TrialResult]) -> None:
+        """Make the runs equal to the finished trials: remove those of others, write what is missing.
+
+        A trial that is there twice counts once, the first. A run that is right already is not touched.
+        """
+        finished = {self._run(result): result for result in reversed(results)}
+        running = {Path(writer.log_dir) for writer in self._writers.values()}
+        for run in sorted(self.folder.glob("*/fold-*")):
+            if run not in finished and run not in running:
+                shutil.rmtree(run)
+                if not any(run.parent.iterdir()):
+                    run.parent.rmdir()
+        for result in reversed(finished.values()):
+            self._mend(result)
+
+    def record_final(
+        self,
+        network: torch.nn.Module,
+        example: torch.Tensor,
+        confusion: Sequence[Sequence[int]],
+        emotions: Sequence[str],
+        curves: Mapping[str, Sequence[float]],
+    ) -> None:
+        """Write the run `final`: the refit's curves, the graph, the confusion matrix, the test scores as text.
+
+        `example` is a batch that the network takes; `confusion` [emotions, emotions] has the truth in its
+        rows. Nothing is written where `final` holds these curves and scores already.
+        """
+        measured = {
+            name: curve for name, curve in curves.items() if np.isfinite(curve).any()
+        }  # a refit validates nothing
+        expected = to_points({TAGS.get(name, name): curve for name, curve in measured.items()})
+        text = _score_text(np.asarray(confusion), emotions)
+        final = read_run(self.folder / "final")
+        if final.points == expected and text in final.texts:
+            return
+        with open_anew(self.folder / "final") as writer:
+            _add_points(writer, expected, seconds=0.0, end_s=time.time())
+            writer.add_image("test/confusion", to_pixels(confusion_figure(confusion, emotions)), dataformats="HWC")
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Converting a tensor")  # the network checks its input's shape
+                writer.add_graph(network.eval(), example)
+            writer.add_text("test/scores", text)
+
+    def close(self) -> None:
+        """Close the runs of trials that did not finish; `sync` removes them when the search goes on."""
+        for key in list(self._writers):
+            self._abandon(key)
+
+    def _abandon(self, key: TrialKey) -> None:
+        if key in self._writers:
+            self._writers.pop(key).close()
+
+    def _run(self, result: TrialResult) -> Path:
+        return self.folder / run_name(result.hyperparameters, result.fold, result.repeat)
+
+    def _mend(self, result: TrialResult) -> None:
+        """Write the run of a finished trial from its curves, unless it holds them already."""
+        self._describe(result.hyperparameters)
+        expected = _expected(result)
+        logged = read_run(self._run(result))
+        tags = {tag for tag, _ in expected}
+        if is_ended(logged) and {point: v for point, v in logged.points.items() if point[0] in tags} == expected:
+            return
+        now = time.time()
+        writer = open_anew(self._run(result))
+        _add_points(writer, to_points(_curves(result)), result.seconds, now)
+        _end(writer, result, now)
+
+    def _describe(self, hyperparameters: Mapping[str, Any]) -> None:
+        """Name columns of HPARAMS in the top-level run, written again only when a new hyperparameter appears."""
+        if self._described.keys() >= hyperparameters.keys():
+            return
+        self._described |= hyperparameters
+        if described_names(read_run(self.folder)) >= self._described.keys():
+            return
+        for old in self.folder.glob(PATTERN):
+            old.unlink()
+        with SummaryWriter(str(self.folder)) as writer:
+            add_records(writer, [describe_experiment(self._described, METRICS)])
+
+
+def run_name(hyperparameters: Mapping[str, Any], fold: int, repeat: int = 0) -> str:
+    """A trial's run as TensorBoard lists it: `lr=0.001/fold-0`; values in full, so that no two names meet."""
+    name = ",".join(f"{name}={value}" for name, value in hyperparameters.items())
+    again = f"-repeat-{repeat}" if repeat else ""
+    return f"{re.sub('[^A-Za-z0-9_.,=+-]', '_', name)}/fold-{fold}{again}"
+
+
+def _curves(result: TrialResult) -> dict[str, list[float]]:
+    return {tag: getattr(result, name) for name, tag in TAGS.items()}
+
+
+def _best(result: TrialResult) -> dict[tuple[str, int], float]:
+    """The fold's own best value of each metric, at its epoch: optimistic, and so called in HPARAMS."""
+    best = {}
+    for metric in ("accuracy", "uar", "macro_f1"):
+        curve = np.array(result.curve(metric))
+        if np.isfinite(curve).any():
+            best[f"best/{metric}", int(np.nanargmax(curve)) + 1] = float(np.nanmax(curve))
+    return best
+
+
+def _expected(result: TrialResult) -> Points:
+    best = {point: float(np.float32(value)) for point, value in _best(result).items()}
+    return to_points(_curves(result)) | best
+
+
+def _add_points(writer: SummaryWriter, points: Points, seconds: float, end_s: float) -> None:
+    """Write points as if their epochs had been spread evenly over the `seconds` before `end_s` [s since 1970]."""
+    n_epochs = max((step for _, step in points), default=1)
+    for (tag, step), value in points.items():
+        moment = end_s - seconds * (1 - step / n_epochs)
+        writer.add_scalar(tag, np.nan if value is None else value, step, walltime=moment)
+
+
+def _end(writer: SummaryWriter, result: TrialResult, end_s: float) -> None:
+    for (tag, step), value in _best(result).items():
+        writer.add_scalar(tag, value, step)
+    add_records(writer, session(result.hyperparameters, result.candidate, end_s - result.seconds, end_s))
+    writer.close()
+
+
+def _score_text(confusion: Any, emotions: Sequence[str]) -> str:
+    """The test scores as Markdown: the three scores, then hits and clips per emotion."""
+    test = scores(confusion)
+    head = f"accuracy {test.accuracy:.1%}, UAR {test.uar:.1%}, macro F1 {test.macro_f1:.1%}, {confusion.sum()} clips"
+    rows = [
+        f"| {name} | {row[index]} | {row.sum()} |"
+        for index, (name, row) in enumerate(zip(emotions, confusion, strict=True))
+    ]
+    return "\n".join([head, "", "| emotion | recognised | clips |", "|---|---|---|", *rows])

@@ -29,7 +29,7 @@ def voice(
     buzz = np.sum([np.sin(k * phase) / k**1.5 for k in range(1, 12)], axis=0)
     breathy = buzz * (time_s < 0.8 * seconds) + 0.02 * rng.normal(size=len(time_s)) * (time_s < 0.9 * seconds)
     gains = rng.uniform(0.3, 1, channels)
-    return (loudness * breathy[:, None] * gains / np.abs(breathy).max()).astype(np.float32)
+    return np.asarray(loudness * breathy[:, None] * gains / np.abs(breathy).max(), np.float32)
 
 
 def one_by_one(clip: npt.NDArray[np.float32], settings: FeatureConfig) -> npt.NDArray[np.float32]:

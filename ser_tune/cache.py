@@ -1,0 +1,212 @@
+"""Recordings -> facts and features in Parquet under feature_cache/<fingerprint>/, by a Ray Data job; incremental.
+
+Each recording is decoded once. What the cache holds of it counts as long as its size and time of change stay.
+A recording that cannot be used is a row with its error; one that could not be opened is tried again next time.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+
+from ser_tune.audio import AudioFacts
+from ser_tune.config import FeatureConfig, to_json
+from ser_tune.errors import InputError, RunError
+from ser_tune.features import FEATURES_VERSION, Features
+from ser_tune.rows import CLIPS_PER_GROUP, TRY_AGAIN, extract_rows, stamp
+from ser_tune.shards import Shard, publish, read_manifest, read_shard, write_shard
+
+CLIPS_PER_SHARD = 192
+_FACTS = ("sha256", "duration_s", "sample_rate", "channels", "peak", "error")
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """The facts of every recording asked for, by path, and access to their features."""
+
+    facts: dict[str, AudioFacts]
+    n_extracted: int
+    """Readable recordings that this call extracted."""
+    n_reused: int
+    """Readable recordings that were there already."""
+    notices: tuple[str, ...]
+    """Shards that were damaged and were extracted anew."""
+    folder: Path
+    _settings: FeatureConfig
+    _places: dict[str, tuple[Shard, int]]
+
+    def load(self, sha256s: Sequence[str]) -> Features:
+        """Return float32 [clips, coefficients, frames] in the order asked; RunError if a shard is damaged."""
+        features = np.empty((len(sha256s), self._settings.n_coefficients, self._settings.n_frames), np.float32)
+        wanted: dict[Shard, list[tuple[int, int]]] = {}
+        for position, sha256 in enumerate(sha256s):
+            if sha256 not in self._places:
+                raise RunError(f"{self.folder} holds no features of the audio {sha256}; run the same command again")
+            shard, row = self._places[sha256]
+            wanted.setdefault(shard, []).append((position, row))
+        for shard, pairs in wanted.items():
+            column = read_shard(self.folder, shard, ["features"])["features"].combine_chunks()
+            values, starts = column.values.to_numpy(), column.offsets.to_numpy()
+            for position, row in pairs:
+                features[position] = values[starts[row] : starts[row + 1]].reshape(features.shape[1:])
+        return features
+
+
+@dataclass
+class _Index:
+    """What the published shards hold: the latest row of each path, and a place of each audio's features."""
+
+    folder: Path
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    places: dict[str, tuple[Shard, int]] = field(default_factory=dict)
+
+    def add(self, shard: Shard) -> None:
+        table = read_shard(self.folder, shard, ["path", "size", "mtime_ns", *_FACTS])
+        for number, row in enumerate(table.to_pylist()):
+            self.rows[row["path"]] = row
+            if not row["error"]:
+                self.places[row["sha256"]] = shard, number
+
+    def holds(self, path: str) -> bool:
+        """Whether the file has not changed since its row was written."""
+        row = self.rows.get(path)
+        return row is not None and row["size"] != TRY_AGAIN and (row["size"], row["mtime_ns"]) == stamp(path)
+
+    def facts(self, path: str) -> AudioFacts:
+        return AudioFacts(**{name: self.rows[path][name] for name in _FACTS})
+
+
+def fingerprint(features: FeatureConfig) -> str:
+    """Return 16 hexadecimal digits that differ where the features of a recording may."""
+    return hashlib.sha256(json.dumps(_about(features), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _about(features: FeatureConfig) -> dict[str, Any]:
+    return {"features": to_json(features), "features_version": FEATURES_VERSION}
+
+
+def extract(
+    paths: Sequence[str],
+    features: FeatureConfig,
+    cache_dir: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> FeatureCache:
+    """Return facts and features of the recordings at the absolute `paths`, extracting what is not there yet.
+
+    Ray must be initialised if anything is to be extracted; `progress` then gets the recordings done and to do.
+    """
+    folder = cache_dir.absolute() / fingerprint(features)
+    index, damaged = _read_index(folder)
+    missing = [path for path in dict.fromkeys(paths) if not index.holds(path)]
+    notices = []
+    if missing:
+        _check_writable(folder)
+        publish(folder, _about(features), [], withdrawn=damaged)
+        _extract_missing(missing, features, index, progress)
+        notices = [f"{folder / name} was damaged or gone; its recordings were extracted anew" for name in damaged]
+    facts = {path: index.facts(path) for path in paths}
+    n_extracted = sum(not facts[path].error for path in missing)
+    return FeatureCache(
+        facts=facts,
+        n_extracted=n_extracted,
+        n_reused=sum(not fact.error for fact in facts.values()) - n_extracted,
+        notices=tuple(notices),
+        folder=folder,
+        _settings=features,
+        _places=index.places,
+    )
+
+
+def _read_index(folder: Path) -> tuple[_Index, list[str]]:
+    """What is published, and the names of the shards that cannot be used."""
+    index, damaged = _Index(folder), []
+    for shard in read_manifest(folder):
+        try:
+            index.add(shard)
+        except RunError:
+            damaged.append(shard.name)
+    return index, damaged
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another --cache-dir") from error
+
+
+def _extract_missing(
+    missing: list[str], features: FeatureConfig, index: _Index, progress: Callable[[int, int], None] | None
+) -> None:
+    """Publish each shard as soon as its task ends, so that a kill loses only the unfinished ones."""
+    done = 0
+    report = progress or (lambda _done, _total: None)
+    report(done, len(missing))
+    for shard in _run_tasks(missing, features, index.folder):
+        try:
+            index.add(shard)
+        except RunError as error:
+            raise RunError(
+                f"a worker wrote {shard.name}, but it is not in {index.folder} here; "
+                "--cache-dir must lie on storage that all nodes share"
+            ) from error
+        publish(index.folder, _about(features), [shard])
+        done += shard.n_rows
+        report(done, len(missing))
+
+
+def _run_tasks(missing: list[str], features: FeatureConfig, folder: Path) -> Iterator[Shard]:
+    """Yield the shards in the order in which tasks finish them."""
+    n_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    clips_per_shard = min(CLIPS_PER_SHARD, max(CLIPS_PER_GROUP, math.ceil(len(missing) / (4 * n_cpus))))
+    with _quiet():
+        # One block is one task is one shard: without a batch size Ray Data does not join blocks.
+        dataset = ray.data.from_items(missing, override_num_blocks=math.ceil(len(missing) / clips_per_shard))
+        shards = dataset.map_batches(
+            extract_shard,
+            batch_size=None,
+            fn_kwargs={"features": features, "folder": folder},
+            compute=ray.data.TaskPoolStrategy(),
+        )
+        for batch in shards.iter_batches(batch_size=None, prefetch_batches=0):
+            columns = {name: values.tolist() for name, values in batch.items()}
+            for row in range(len(columns["name"])):
+                yield Shard(**{name: values[row] for name, values in columns.items()})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray Data without its progress bars and log lines: the caller shows progress, exceptions tell the rest."""
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with ray.data.DataContext.current(context):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def extract_shard(batch: dict[str, Any], features: FeatureConfig, folder: Path) -> dict[str, list[Any]]:
+    """Task of Ray Data: extract the recordings of one block into one shard; return its listing as one row."""
+    shard = write_shard(folder, extract_rows(batch["item"].tolist(), features))
+    return {name: [value] for name, value in asdict(shard).items()}

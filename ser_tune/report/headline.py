@@ -1,0 +1,81 @@
+"""What the report says first: the choice, its test scores, what to know before quoting them, what they mean."""
+
+from typing import Any
+
+from ser_tune.figures import METRIC_NAMES
+from ser_tune.report.evidence import Evidence, chance
+from ser_tune.report.markup import Html, bullets, element, note, percent, section
+
+SCORES = ("accuracy", "uar", "macro_f1")
+
+
+def headline(evidence: Evidence) -> list[Html]:
+    """Choice and test in a few sentences, then the loud notes."""
+    chosen, test = evidence.selection, evidence.test
+    if not chosen:
+        sentences = ["No candidate is complete yet, so none is chosen. Run the command below again to go on."]
+    else:
+        label = evidence.candidates[evidence.winner].candidate.label
+        spread = f"{chosen['mean']:.1%} ± {100 * chosen['sd']:.1f}"
+        sentences = [
+            f"Of {len(evidence.candidates)} candidates, {label} at {chosen['epochs']} epochs was chosen: validation "
+            f"{METRIC_NAMES[evidence.metric]} {spread} (mean ± standard deviation of {evidence.n_folds} folds)."
+        ]
+    if test:
+        sentences.append(
+            "Trained on the whole training split and tested on its "
+            f"{test['n']} test clips, it reaches {', '.join(_with_interval(test, name) for name in SCORES)}."
+        )
+    elif chosen:
+        sentences.append("It has not been tested yet. Run the command below again to finish.")
+    return [element("p", " ".join(sentences), class_="headline"), *map(note, _warnings(evidence))]
+
+
+def _with_interval(test: dict[str, Any], name: str) -> str:
+    low, high = test[f"{name}_interval"]
+    return f"{METRIC_NAMES[name]} {percent(test[name])} (95% interval {100 * low:.1f} to {100 * high:.1f})"
+
+
+def _warnings(evidence: Evidence) -> list[Html | str]:
+    """What the reader of the headline must know before quoting it."""
+    looks = (evidence.test or {}).get("evaluations", 1)
+    unfinished = sum(row.status == "incomplete" for row in evidence.candidates)
+    warnings: list[Html | str] = []
+    if evidence.record["synthetic"]:
+        warnings.append(
+            "The voices are synthetic sample corpora, not people: these numbers show that the program works and say "
+            "nothing about emotion in speech. Give --data-dir with real recordings."
+        )
+    if evidence.protocol == "utterance":
+        warnings.append(
+            "Not speaker-independent: the same speakers are in the training and the test split (protocol utterance, "
+            "as published), so this is the score on new clips of known voices. For a new voice it is much lower: "
+            "measured with this network, 98% of TESS's clips on such a split, 30% for a TESS speaker it had never "
+            "heard. Use --splits.protocol speaker for numbers about new speakers."
+        )
+    if looks > 1:
+        warnings.append(f"The test split was looked at with {looks} different networks: the score is optimistic.")
+    if unfinished:
+        warnings.append(f"{unfinished} of {len(evidence.candidates)} candidates incomplete: they could not be chosen.")
+    return warnings
+
+
+def definitions(evidence: Evidence) -> Html:
+    """Accuracy, UAR, macro F1 and the intervals in words, with what guessing gives."""
+    largest, even = chance(evidence.tested)
+    unit = (evidence.test or {}).get("interval_unit", "clips")
+    number = (evidence.test or {}).get("n_interval_units", len(evidence.tested))
+    independent = "No speaker is in both the training and the test split, nor in two folds: speaker-independent."
+    resampling = f"The 95% intervals come from drawing the {number} test {unit} again and again, with replacement"
+    caution = "; as speakers are shared, they say nothing about new speakers." if unit == "clips" else "."
+    items = [
+        "Accuracy (weighted accuracy, WA): the share of all clips that are recognised. "
+        f"Always naming the most frequent emotion gives {percent(largest)} on these test clips.",
+        "UAR (unweighted average recall, unweighted accuracy, UA, balanced accuracy): the recall of each emotion, "
+        f"averaged, so that a rare emotion counts as much as a frequent one. Guessing gives {percent(even)}. "
+        "Some articles swap the names WA and UA.",
+        "Macro F1: the F1 score of each emotion (harmonic mean of recall and precision), averaged.",
+        resampling + caution,
+        *([independent] if evidence.protocol == "speaker" else []),
+    ]
+    return section("What the numbers are", bullets(items))

@@ -47,6 +47,11 @@ class FeatureCache:
     _settings: FeatureConfig
     _places: dict[str, tuple[Shard, int]]
 
+    @property
+    def n_bytes(self) -> int:
+        """Size of the shards in use on the disk."""
+        return sum(shard.n_bytes for shard in {shard for shard, _ in self._places.values()})
+
     def load(self, sha256s: Sequence[str]) -> Features:
         """Return float32 [clips, coefficients, frames] in the order asked; RunError if a shard is damaged."""
         features = np.empty((len(sha256s), self._settings.n_coefficients, self._settings.n_frames), np.float32)
@@ -102,11 +107,13 @@ def extract(
     features: FeatureConfig,
     cache_dir: Path,
     *,
+    start_ray: Callable[[], object] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> FeatureCache:
     """Return facts and features of the recordings at the absolute `paths`, extracting what is not there yet.
 
-    Ray must be initialised if anything is to be extracted; `progress` then gets the recordings done and to do.
+    Only then is `start_ray` called, without which Ray must be initialised, and `progress`, with the recordings
+    done and to do.
     """
     folder = cache_dir.absolute() / fingerprint(features)
     index, damaged = _read_index(folder)
@@ -115,6 +122,8 @@ def extract(
     if missing:
         _check_writable(folder)
         publish(folder, _about(features), [], withdrawn=damaged)
+        if start_ray:
+            start_ray()
         _extract_missing(missing, features, index, progress)
         notices = [f"{folder / name} was damaged or gone; its recordings were extracted anew" for name in damaged]
     facts = {path: index.facts(path) for path in paths}

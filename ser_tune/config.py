@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 
@@ -74,7 +74,7 @@ class FeatureConfig:
         require(0 < self.duration_s <= 60, "features.duration-s", self.duration_s, "more than 0 and at most 60 s")
         require(2 <= self.n_mfcc <= 128, "features.n-mfcc", self.n_mfcc, "2 to 128")
         least = _least_n_fft(self.sample_rate)
-        filled = f"{least} to 16384 samples, so that each of 128 mel filters covers a frequency of {self.sample_rate} Hz"
+        filled = f"{least} to 16384 samples at {self.sample_rate} Hz, so that none of 128 mel filters is empty"
         require(least <= self.n_fft <= 16384, "features.n-fft", self.n_fft, filled)
         require(self.n_fft <= self.n_samples, "features.n-fft", self.n_fft, f"at most the clip's {self.n_samples}")
         require(1 <= self.hop_length <= self.n_fft, "features.hop-length", self.hop_length, "1 to --features.n-fft")
@@ -199,6 +199,26 @@ class SearchConfig:
         named = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", self.experiment)
         require(bool(named), "experiment", repr(self.experiment), "letters, digits, '.', '_' and '-', 100 at most")
         require(0 <= self.seed < 2**32, "seed", self.seed, "0 to 4294967295")
+
+    @property
+    def resume_hint(self) -> str:
+        """What to do after an interruption."""
+        place = self.experiments_dir / self.experiment
+        return f"Finished trials are kept in {place}; run the same command again to go on."
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
+    cache_dir: Path = Path("feature_cache")
+    """Folder that holds the extracted features."""
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    resume_hint: ClassVar[str] = "Finished shards are kept; run the same command again to go on."
+
+    def __post_init__(self) -> None:
+        given = self.data.data_dir is not None or self.data.csv is not None
+        require(given, "data-dir", "not given", "a folder with recordings (or a table of them: --csv)")
 
 
 def to_json(config: Any) -> Any:

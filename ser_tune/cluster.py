@@ -1,0 +1,63 @@
+"""A Ray of one's own on this machine, or a running cluster that one names; nothing else is ever joined.
+
+InputError where the cluster cannot be reached. What ray.init does to signal handlers is undone.
+"""
+
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from ser_tune.config import ComputeConfig
+from ser_tune.errors import InputError
+
+_REACH_TIMEOUT_S = 10
+_EXPECTED = "expected HOST:PORT of the head node of a running cluster (ray start --head), or auto on one of its nodes"
+
+
+@contextmanager
+def connect(compute: ComputeConfig) -> Iterator[None]:
+    """Start a local Ray, or join the one at `compute.address`; leave it, or stop one's own, at the end."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if compute.address is None:
+        # "local" also where RAY_ADDRESS is set. Ray turns token authentication on and usage reports off by itself.
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        _join(compute.address)
+    try:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _join(address: str) -> None:
+    if address.startswith("ray://"):
+        raise InputError(
+            f"--compute.address {address}: Ray Client is not supported; use ray job submit, or {_EXPECTED}"
+        )
+    if address != "auto":
+        _check_reachable(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    # SystemExit: after two minutes without an answer Ray ends the process.
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError, SystemExit) as error:
+        ray.shutdown()
+        reason = "no answer" if isinstance(error, SystemExit) else str(error).splitlines()[0]
+        raise InputError(f"--compute.address {address} cannot be joined ({reason}); {_EXPECTED}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Raise InputError at once where ray.init would try for two minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and int(port) < 2**16):
+        raise InputError(f"--compute.address is {address!r}; {_EXPECTED}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_TIMEOUT_S).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"--compute.address {address} cannot be reached ({reason}); {_EXPECTED}") from error

@@ -4,6 +4,7 @@ A clip's features never depend on the clips beside it: each is floored at its ow
 its own matrix product, so that an interrupted extraction that goes on in other batches loses no bit.
 """
 
+import math
 from functools import cache
 
 import librosa
@@ -13,9 +14,11 @@ import soxr
 
 from ser_tune.audio import Waveform
 from ser_tune.config import FeatureConfig
+from ser_tune.errors import AudioError
 
 FEATURES_VERSION = 1  # raise it with every change of what this module returns: old caches are then left aside
 RMS_TARGET = 0.1
+LARGEST_PEAK = 1e6  # of full scale; recordings of floats may exceed 1
 DYNAMIC_RANGE_DB = 80.0  # librosa.power_to_db's default
 DELTA_WIDTH = 9  # librosa.feature.delta's default [frames]
 
@@ -25,13 +28,18 @@ Features = npt.NDArray[np.float32]
 def prepare(waveform: Waveform, sample_rate: int, settings: FeatureConfig) -> Waveform:
     """Return float32 [n_samples] from samples [samples, channels] at `sample_rate` [Hz].
 
-    Mono by mean, resampled (soxr HQ, as librosa.load), cut or zero-padded, then levelled.
+    Mono by mean, resampled (soxr HQ, as librosa.load), cut or zero-padded, then levelled. AudioError where samples
+    are so large that their power would not be a finite number.
     """
-    mono = waveform.mean(axis=1, dtype=np.float32)
+    # The second beyond the cut outlasts the resampling filter; without it an absurd rate would cost all memory.
+    mono = waveform[: math.ceil((settings.duration_s + 1) * sample_rate)].mean(axis=1, dtype=np.float32)
     if sample_rate != settings.sample_rate:
         mono = soxr.resample(mono, sample_rate, settings.sample_rate, quality="HQ")
     clip = np.zeros(settings.n_samples, np.float32)
     clip[: len(mono)] = mono[: settings.n_samples]
+    peak = np.abs(clip).max()
+    if not peak <= LARGEST_PEAK:  # true for nan too
+        raise AudioError(f"holds samples of {peak:g} times full scale")
     return (clip / np.float64(_scale(clip, settings.level))).astype(np.float32)
 
 

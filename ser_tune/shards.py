@@ -75,7 +75,7 @@ def read_manifest(folder: Path) -> list[Shard]:
     path = folder / "manifest.json"
     try:
         return [Shard(**entry) for entry in json.loads(path.read_bytes())["shards"]]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}); delete it: the features are then extracted anew") from error

@@ -9,6 +9,7 @@ A module imports only modules above it; commands import no other command. Read i
     audio.py       one recording -> samples and facts (hash, duration, rate)
     adapters.py    one short adapter per corpus: the name of a recording -> speaker, emotion, text
     corpora.py     a folder or a table of recordings -> clips
+    voice.py       a synthetic voice: speaker, emotion, text -> waveform
     sample.py      the sample corpora: synthetic voices in the layouts of the real ones
     manifest.py    clips and facts -> one checked table, and what is left out and why
     splits.py      test split and folds for each protocol
@@ -23,9 +24,11 @@ A module imports only modules above it; commands import no other command. Read i
     trial.py       (candidate, fold) -> its result; what Ray Tune runs
     searcher.py    which trial comes next (a Ray Tune Searcher)
     refit.py       the final trainer: refit on the training split, test once
+    figures.py     what people look at: curves, confusion matrix, scores, network
+    events.py      TensorBoard's event files
     tracking.py    what TensorBoard is shown
     export.py      the bundle: save and load
-    figures.py, report.py   what people look at
+    report/        the files of an experiment -> report.html
     board.py       the live board of candidates and folds
     command.py     what all commands share: parsing, signals, exit status
     commands:      search.py, extract.py, audit.py, final.py, predict.py

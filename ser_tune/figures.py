@@ -22,6 +22,8 @@ from ser_tune.files import write_atomically
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#767676"
 METRIC_NAMES = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro F1"}
+Rows = Mapping[str, Mapping[str, Any]]
+WIDTH = 5.2  # inches; narrow, so that words can still be read at a phone's width
 LAYER_COLOURS = {"Conv": "#BFDDF0", "Linear": "#F9D5BF", "MaxPool": "#BFE7DC", "Dropout": "#EFDCE8"}
 DPI = 160
 
@@ -46,12 +48,13 @@ def candidate_figure(
     rates.set_xlabel("epoch")
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     rates.axhline(100 * chance, color=GREY, linestyle=":", linewidth=1)
-    rates.annotate("chance", (1, 100 * chance), xycoords=("axes fraction", "data"), ha="right", va="bottom", color=GREY)
+    rates.annotate("chance", (1, 100 * chance), xycoords=("axes fraction", "data"), ha="right", va="top", color=GREY)
     for axes in (losses, rates):
         if epochs:
             axes.axvline(epochs, color=GREEN, linewidth=1.2, linestyle="--", label="chosen epoch")
     if folds:
-        losses.legend(loc="upper right", frameon=True, framealpha=0.85, edgecolor="none", fontsize=8)
+        handles, names = losses.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8, handlelength=1.2)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -81,7 +84,7 @@ def comparison_figure(
     chance: float,
 ) -> Figure:
     """A row per candidate: a dot per fold, a bar at the mean (nan: incomplete), the winner (-1: none) in green."""
-    figure = Figure(figsize=(6.2, 1.5 + 0.42 * len(labels)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.42 * len(labels)), layout="constrained")
     axes = figure.subplots()
     _tidy(axes, "x")
     for row, (values, mean) in enumerate(zip(folds, means, strict=True)):
@@ -94,7 +97,7 @@ def comparison_figure(
     axes.set_yticks(range(len(labels)), chosen)
     axes.set_ylim(len(labels) - 0.5, -0.75)
     _draw_chance(axes, chance)
-    axes.set_xlabel(f"validation {METRIC_NAMES[metric]} [%]: dot = fold, bar = mean of the folds")
+    axes.set_xlabel(f"validation {METRIC_NAMES[metric]} [%]")
     figure.suptitle(f"Candidates by validation {METRIC_NAMES[metric]}", fontsize=11)
     return figure
 
@@ -104,13 +107,13 @@ def confusion_figure(confusion: Sequence[Sequence[int]] | npt.NDArray[Any], emot
     counts = np.asarray(confusion)
     totals = counts.sum(axis=1, keepdims=True)
     percent = 100 * np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    figure = Figure(figsize=(6.2, 5.9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
     axes = figure.subplots()
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     for row, column in np.ndindex(*counts.shape):
         ink = "white" if percent[row, column] > 55 else "black"
         text = f"{counts[row, column]}\n{percent[row, column]:.0f}%" if counts[row, column] else "0"
-        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8.5)
+        axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
     axes.set_xticks(range(len(emotions)), emotions, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(emotions)), [f"{name} ({n})" for name, n in zip(emotions, totals[:, 0], strict=True)])
     axes.set_xlabel("predicted emotion")
@@ -124,39 +127,31 @@ def confusion_figure(confusion: Sequence[Sequence[int]] | npt.NDArray[Any], emot
     return figure
 
 
-def scores_figure(
-    title: str, rows: Mapping[str, Mapping[str, float]], chances: Mapping[str, float], unit: str
-) -> Figure:
-    """A row per corpus or emotion with a mark per score [0..1] and a tick where guessing lies (`unit` says how)."""
-    names = [name for name in next(iter(rows.values())) if name != "n"]
-    figure = Figure(figsize=(6.2, 1.7 + 0.38 * len(rows)), layout="constrained")
+def scores_figure(title: str, rows: Rows, names: Mapping[str, str], chances: Mapping[str, float], unit: str) -> Figure:
+    """A row per corpus or emotion: a mark for each of three scores [0..1], a tick where guessing lies (`unit`: how)."""
+    figure = Figure(figsize=(WIDTH, 1.7 + 0.38 * len(rows)), layout="constrained")
     axes = figure.subplots()
     _tidy(axes, "x")
-    for score, colour, marker in zip(names, (BLUE, ORANGE, PURPLE), "osD", strict=False):
-        values = [100 * values[score] for values in rows.values()]
-        axes.plot(
-            values,
-            range(len(rows)),
-            marker,
-            color=colour,
-            markersize=7,
-            alpha=0.9,
-            label=METRIC_NAMES.get(score, score),
-        )
+    places = np.arange(len(rows))
+    for (score, name), colour, marker, shift in zip(
+        names.items(), (BLUE, ORANGE, PURPLE), "osD", (-0.16, 0, 0.16), strict=True
+    ):
+        values = 100 * np.array([row[score] for row in rows.values()], dtype=float)
+        axes.plot(values, places + shift, marker, color=colour, markersize=6, label=name)
     levels = [100 * chances[name] for name in rows]
     axes.plot(levels, range(len(rows)), "|", color="black", markersize=14, markeredgewidth=1.6, label=unit)
     axes.set_yticks(range(len(rows)), [f"{name} ({values['n']:.0f})" for name, values in rows.items()])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-2, 102)
     axes.set_xlabel("score on the test clips [%]; number of clips in brackets")
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure
 
 
 def network_figure(layers: Sequence[tuple[str, Sequence[int], int]], n_inputs: Sequence[int]) -> Figure:
     """The layers (name, output without the batch, parameters) downwards, the wider the larger the output."""
-    figure = Figure(figsize=(6.2, 0.9 + 0.36 * (len(layers) + 1)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * (len(layers) + 1)), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_xlim(0, 10)
@@ -180,16 +175,7 @@ def network_figure(layers: Sequence[tuple[str, Sequence[int], int]], n_inputs: S
 
 def _draw_chance(axes: Axes, chance: float) -> None:
     axes.axvline(100 * chance, color=GREY, linestyle=":", linewidth=1)
-    axes.annotate(
-        "chance",
-        (100 * chance, 1),
-        xycoords=("data", "axes fraction"),
-        color=GREY,
-        va="top",
-        rotation=90,
-        ha="right",
-        fontsize=9,
-    )
+    axes.annotate(" chance", (100 * chance, 0), xycoords=("data", "axes fraction"), color=GREY, va="bottom", fontsize=9)
 
 
 def _tidy(axes: Axes, grid: Any = "y") -> None:

@@ -58,26 +58,33 @@ class Tracker:
     def __init__(self, folder: Path):
         self.folder = folder
         self._writers: dict[TrialKey, SummaryWriter] = {}
+        self._recorded: dict[TrialKey, set[tuple[str, int]]] = {}
         self._described: dict[str, Any] = {}
 
     def start_trial(self, candidate: str, fold: int, repeat: int, hyperparameters: Mapping[str, Any]) -> None:
         """Open the trial's run anew; what an earlier attempt left there goes."""
-        self._abandon((candidate, fold, repeat))
+        key = (candidate, fold, repeat)
+        self._abandon(key)
         self._describe(hyperparameters)
-        run = self.folder / run_name(hyperparameters, fold, repeat)
-        self._writers[candidate, fold, repeat] = open_anew(run)
+        self._writers[key] = open_anew(self.folder / run_name(hyperparameters, fold, repeat))
+        self._recorded[key] = set()
 
     def record_epoch(self, candidate: str, fold: int, repeat: int, epoch: int, values: Mapping[str, float]) -> None:
         """Record one epoch (from 1) of a started trial; `values` by tag, or by the name of a TrialResult's curve."""
-        writer = self._writers[candidate, fold, repeat]
+        key = (candidate, fold, repeat)
         for name, value in values.items():
-            writer.add_scalar(TAGS.get(name, name), value, epoch)
+            tag = TAGS.get(name, name)
+            self._writers[key].add_scalar(tag, value, epoch)
+            self._recorded[key].add((tag, epoch))
 
     def finish_trial(self, result: TrialResult) -> None:
-        """Close the trial's run with its HPARAMS session; afterwards the run holds the result's very curves."""
-        writer = self._writers.pop((result.candidate, result.fold, result.repeat), None)
-        if writer is not None:
-            _end(writer, result, time.time())
+        """Close the trial's run with the epochs not recorded yet and its HPARAMS session.
+
+        Afterwards the run holds the result's very curves, whatever was recorded before.
+        """
+        key = (result.candidate, result.fold, result.repeat)
+        if key in self._writers:
+            _write(self._writers.pop(key), result, recorded=self._recorded.pop(key))
         self._mend(result)
 
     def sync(self, results: Sequence[TrialResult]) -> None:
@@ -117,7 +124,7 @@ class Tracker:
         if final.points == expected and text in final.texts:
             return
         with open_anew(self.folder / "final") as writer:
-            _add_points(writer, expected, seconds=0.0, end_s=time.time())
+            _add_points(writer, expected, n_epochs=1, seconds=0.0, end_s=time.time())
             writer.add_image("test/confusion", to_pixels(confusion_figure(confusion, emotions)), dataformats="HWC")
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Converting a tensor")  # the network checks its input's shape
@@ -132,6 +139,7 @@ class Tracker:
     def _abandon(self, key: TrialKey) -> None:
         if key in self._writers:
             self._writers.pop(key).close()
+            self._recorded.pop(key)
 
     def _run(self, result: TrialResult) -> Path:
         return self.folder / run_name(result.hyperparameters, result.fold, result.repeat)
@@ -144,10 +152,7 @@ class Tracker:
         tags = {tag for tag, _ in expected}
         if is_ended(logged) and {point: v for point, v in logged.points.items() if point[0] in tags} == expected:
             return
-        now = time.time()
-        writer = open_anew(self._run(result))
-        _add_points(writer, to_points(_curves(result)), result.seconds, now)
-        _end(writer, result, now)
+        _write(open_anew(self._run(result)), result, recorded=set())
 
     def _describe(self, hyperparameters: Mapping[str, Any]) -> None:
         """Name columns of HPARAMS in the top-level run, written again only when a new hyperparameter appears."""
@@ -169,38 +174,33 @@ def run_name(hyperparameters: Mapping[str, Any], fold: int, repeat: int = 0) -> 
     return f"{re.sub('[^A-Za-z0-9_.,=+-]', '_', name)}/fold-{fold}{again}"
 
 
-def _curves(result: TrialResult) -> dict[str, list[float]]:
-    return {tag: getattr(result, name) for name, tag in TAGS.items()}
+def _expected(result: TrialResult) -> Points:
+    """What the run of a finished trial holds: its curves, and the best value of each metric at its epoch.
 
-
-def _best(result: TrialResult) -> dict[tuple[str, int], float]:
-    """The fold's own best value of each metric, at its epoch: optimistic, and so called in HPARAMS."""
-    best = {}
+    The fold's own best is optimistic, and HPARAMS calls it by its name.
+    """
+    points = to_points({tag: getattr(result, name) for name, tag in TAGS.items()})
     for metric in ("accuracy", "uar", "macro_f1"):
         curve = np.array(result.curve(metric))
         if np.isfinite(curve).any():
-            best[f"best/{metric}", int(np.nanargmax(curve)) + 1] = float(np.nanmax(curve))
-    return best
+            points[f"best/{metric}", int(np.nanargmax(curve)) + 1] = float(np.float32(np.nanmax(curve)))
+    return points
 
 
-def _expected(result: TrialResult) -> Points:
-    best = {point: float(np.float32(value)) for point, value in _best(result).items()}
-    return to_points(_curves(result)) | best
+def _write(writer: SummaryWriter, result: TrialResult, recorded: set[tuple[str, int]]) -> None:
+    """Complete and close the run: what was not recorded yet, and the session."""
+    end_s = time.time()
+    missing = {point: value for point, value in _expected(result).items() if point not in recorded}
+    _add_points(writer, missing, result.epochs, result.seconds, end_s)
+    add_records(writer, session(result.hyperparameters, result.candidate, end_s - result.seconds, end_s))
+    writer.close()
 
 
-def _add_points(writer: SummaryWriter, points: Points, seconds: float, end_s: float) -> None:
-    """Write points as if their epochs had been spread evenly over the `seconds` before `end_s` [s since 1970]."""
-    n_epochs = max((step for _, step in points), default=1)
+def _add_points(writer: SummaryWriter, points: Points, n_epochs: int, seconds: float, end_s: float) -> None:
+    """Write points as if the epochs had been spread evenly over the `seconds` before `end_s` [s since 1970]."""
     for (tag, step), value in points.items():
         moment = end_s - seconds * (1 - step / n_epochs)
         writer.add_scalar(tag, np.nan if value is None else value, step, walltime=moment)
-
-
-def _end(writer: SummaryWriter, result: TrialResult, end_s: float) -> None:
-    for (tag, step), value in _best(result).items():
-        writer.add_scalar(tag, value, step)
-    add_records(writer, session(result.hyperparameters, result.candidate, end_s - result.seconds, end_s))
-    writer.close()
 
 
 def _score_text(confusion: Any, emotions: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 from ser_tune import figures
 from ser_tune.manifest import summary
 from ser_tune.report.evidence import Evidence
-from ser_tune.report.markup import Html, bullets, code, details, element, paragraph, picture, section, table
+from ser_tune.report.markup import Html, bullets, code, details, paragraph, picture, section, table
 
 
 def network(evidence: Evidence) -> Html:
@@ -20,7 +20,7 @@ def network(evidence: Evidence) -> Html:
     loss = evidence.config["training"]["loss"]
     heard = (
         f"It hears the first {features['duration_s']:g} s of a clip, mono at {features['sample_rate']} Hz, as "
-        f"{features['n_mfcc']} MFCC with their first and second differences. "
+        f"{features['n_mfcc']} MFCC with delta and delta-delta. "
     )
     trained = {
         "logits": "It is trained with cross-entropy on the values before the softmax.",
@@ -123,7 +123,5 @@ def read_on(evidence: Evidence) -> Html:
         paragraph("Every curve, candidates side by side, the confusion matrix and the graph in TensorBoard:"),
         code(f"tensorboard --logdir {shlex.quote(str(folder.tensorboard))}"),
         *(bundle if evidence.test else []),
-        paragraph(
-            "The numbers themselves: ", element("code", "trials.jsonl, candidates.csv, selection.json, test.json"), "."
-        ),
+        paragraph("The numbers themselves: ", "trials.jsonl, candidates.csv, selection.json, test.json."),
     )

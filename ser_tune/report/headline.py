@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from ser_tune.candidates import make_candidate
 from ser_tune.figures import METRIC_NAMES
 from ser_tune.report.evidence import Evidence, chance
-from ser_tune.report.markup import Html, bullets, element, note, percent, section
+from ser_tune.report.markup import Html, bullets, element, join, note, percent, section
 
 SCORES = ("accuracy", "uar", "macro_f1")
 
@@ -15,16 +16,17 @@ def headline(evidence: Evidence) -> list[Html]:
     if not chosen:
         sentences = ["No candidate is complete yet, so none is chosen. Run the command below again to go on."]
     else:
-        label = evidence.candidates[evidence.winner].candidate.label
+        label = make_candidate(chosen["hyperparameters"]).label
         spread = f"{chosen['mean']:.1%} ± {100 * chosen['sd']:.1f}"
         sentences = [
             f"Of {len(evidence.candidates)} candidates, {label} at {chosen['epochs']} epochs was chosen: validation "
             f"{METRIC_NAMES[evidence.metric]} {spread} (mean ± standard deviation of {evidence.n_folds} folds)."
         ]
     if test:
+        strangers = " of speakers it has never heard" if evidence.protocol == "speaker" else ""
         sentences.append(
             "Trained on the whole training split and tested on its "
-            f"{test['n']} test clips, it reaches {', '.join(_with_interval(test, name) for name in SCORES)}."
+            f"{test['n']} test clips{strangers}, it reaches {', '.join(_with_interval(test, name) for name in SCORES)}."
         )
     elif chosen:
         sentences.append("It has not been tested yet. Run the command below again to finish.")
@@ -36,28 +38,36 @@ def _with_interval(test: dict[str, Any], name: str) -> str:
     return f"{METRIC_NAMES[name]} {percent(test[name])} (95% interval {100 * low:.1f} to {100 * high:.1f})"
 
 
-def _warnings(evidence: Evidence) -> list[Html | str]:
+def _warnings(evidence: Evidence) -> list[Html]:
     """What the reader of the headline must know before quoting it."""
     looks = (evidence.test or {}).get("evaluations", 1)
     unfinished = sum(row.status == "incomplete" for row in evidence.candidates)
-    warnings: list[Html | str] = []
-    if evidence.record["synthetic"]:
-        warnings.append(
-            "The voices are synthetic sample corpora, not people: these numbers show that the program works and say "
-            "nothing about emotion in speech. Give --data-dir with real recordings."
-        )
-    if evidence.protocol == "utterance":
-        warnings.append(
-            "Not speaker-independent: the same speakers are in the training and the test split (protocol utterance, "
-            "as published), so this is the score on new clips of known voices. For a new voice it is much lower: "
-            "measured with this network, 98% of TESS's clips on such a split, 30% for a TESS speaker it had never "
-            "heard. Use --splits.protocol speaker for numbers about new speakers."
-        )
-    if looks > 1:
-        warnings.append(f"The test split was looked at with {looks} different networks: the score is optimistic.")
-    if unfinished:
-        warnings.append(f"{unfinished} of {len(evidence.candidates)} candidates incomplete: they could not be chosen.")
-    return warnings
+    synthetic = join(
+        "The voices are synthetic sample corpora, not people: these numbers show that the program works and say "
+        "nothing about emotion in speech. For real recordings give ",
+        element("code", "--data-dir"),
+        ".",
+    )
+    shared = join(
+        "Not speaker-independent: the same speakers are in the training and the test split (protocol utterance, as "
+        "published), so this is the score on new clips of known voices. For a new voice it is much lower: measured "
+        "with this network on real recordings, 98% of TESS's clips on such a split, 30% for a TESS speaker it had "
+        "never heard. For numbers about new speakers use ",
+        element("code", "--splits.protocol speaker"),
+        ".",
+    )
+    seen = join(f"The test split was looked at with {looks} different networks: the score is optimistic.")
+    gaps = join(
+        f"Incomplete candidates: {unfinished} of {len(evidence.candidates)}. A fold is missing, or a score of it is "
+        "not a number; such a candidate cannot be chosen."
+    )
+    said = [
+        (evidence.record["synthetic"], synthetic),
+        (evidence.protocol == "utterance", shared),
+        (looks > 1, seen),
+        (unfinished > 0, gaps),
+    ]
+    return [sentence for holds, sentence in said if holds]
 
 
 def definitions(evidence: Evidence) -> Html:

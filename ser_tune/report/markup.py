@@ -6,14 +6,12 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from ser_tune.figures import save
 
-# Numbers, alone or with a spread or an interval, stand to the right of their cell.
-_NUMERIC = re.compile(r"[-\d.,%± ()]*|[\d.%]+ \([\d.]+ to [\d.]+\)")
+_NUMERIC = re.compile(r"-|[\d.,]+%?( ± [\d.]+)?")
 
 
 class Html(str):
@@ -64,28 +62,22 @@ def details(summary: str, *children: object) -> Html:
     return element("details", element("summary", summary), *children)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]], marked: int = -1) -> Html:
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], marked: int = -1) -> Html:
     """A table that scrolls by itself where the page is narrow; the row number `marked` stands out.
 
-    A row's first cell heads it; numbers are aligned to the right.
+    A row's first cell heads it; columns of numbers are aligned to the right.
     """
-    head = element("tr", *(element("th", name, scope="col") for name in header))
-    body = [
-        element("tr", element("th", row[0], scope="row"), *map(_cell, row[1:]), **_mark(index == marked))
-        for index, row in enumerate(rows)
-    ]
-    return element(
-        "div", element("table", element("thead", head), element("tbody", *body)), class_="scroll", tabindex="0"
-    )
-
-
-def _mark(marked: bool) -> dict[str, str]:
-    return {"class_": "marked"} if marked else {}
-
-
-def _cell(value: object) -> Html:
-    numeric = _NUMERIC.fullmatch(str(value)) is not None
-    return element("td", value, **({"class_": "number"} if numeric else {}))
+    cells = [[str(cell) for cell in row] for row in rows]
+    numeric = [index > 0 and all(_NUMERIC.fullmatch(row[index]) for row in cells) for index in range(len(header))]
+    kinds = [{"class_": "number"} if is_numeric else {} for is_numeric in numeric]
+    titles = [element("th", name, scope="col", **kind) for name, kind in zip(header, kinds, strict=True)]
+    body = []
+    for index, row in enumerate(cells):
+        values = [element("td", value, **kind) for value, kind in zip(row[1:], kinds[1:], strict=True)]
+        mark = {"class_": "marked"} if index == marked else {}
+        body.append(element("tr", element("th", row[0], scope="row"), *values, **mark))
+    whole = element("table", element("thead", element("tr", *titles)), element("tbody", *body))
+    return element("div", whole, class_="scroll", tabindex="0")
 
 
 def picture(folder: Path, name: str, figure: Figure, alt: str, caption: str = "") -> Html:

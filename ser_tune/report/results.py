@@ -69,7 +69,7 @@ def _comparison(evidence: Evidence) -> Html:
         "candidates",
         figure,
         alt,
-        "Folds of an incomplete candidate stand at their last epoch.",
+        "A dot is a fold, a bar the mean of the folds, at the candidate's epoch; without one, at the last epoch.",
     )
 
 
@@ -81,8 +81,8 @@ def _curves(evidence: Evidence) -> list[Html]:
     shown = []
     for row in evidence.candidates:
         folds = evidence.folds(row.candidate)
-        state = row.diagnosis if row.status == "complete" else f"{row.status}, {len(folds)} of {evidence.n_folds} folds"
-        title = f"{row.candidate.label}: {state}" if state else row.candidate.label
+        missing = [] if row.status == "complete" else [row.status, f"{len(folds)} of {evidence.n_folds} folds"]
+        title = f"{row.candidate.label}: {', '.join(missing or [row.diagnosis])}"
         figure = figures.candidate_figure(title, folds, evidence.metric, row.epochs, limit, evidence.validation_chance)
         shown.append(
             picture(
@@ -100,7 +100,7 @@ def test(evidence: Evidence) -> Html:
     return section(
         "Test",
         paragraph(
-            "The chosen candidate, trained on the whole training split, judged the test clips once. "
+            "The chosen candidate, trained on the whole training split, judged the test clips. "
             "Rows are the true emotions, columns what the network said."
         ),
         picture(evidence.folder.figures, "confusion", confusion, "Confusion matrix of the test clips, truth in rows"),
@@ -115,12 +115,13 @@ def _by_corpus(evidence: Evidence, scores: Mapping[str, Mapping[str, Any]]) -> l
     tested = evidence.tested
     chances = {name: chance(tested[tested["corpus"] == name]) for name in scores}
     largest = {name: share for name, (share, _) in chances.items()}
-    names = ("accuracy", "uar", "macro_f1")
     rows = [
-        (name, *(percent(row[score]) for score in names), *map(percent, chances[name]), row["n"])
+        (name, *(percent(row[score]) for score in METRIC_NAMES), *map(percent, chances[name]), row["n"])
         for name, row in scores.items()
     ]
-    figure = figures.scores_figure("Test scores by corpus", scores, largest, "always the most frequent emotion")
+    figure = figures.scores_figure(
+        "Test scores by corpus", scores, METRIC_NAMES, largest, "always the most frequent emotion"
+    )
     header = ["corpus", "accuracy", "UAR", "macro F1", "accuracy by chance", "UAR by chance", "clips"]
     return [
         paragraph(
@@ -134,12 +135,12 @@ def _by_corpus(evidence: Evidence, scores: Mapping[str, Mapping[str, Any]]) -> l
 def _by_emotion(evidence: Evidence, scores: Mapping[str, Mapping[str, Any]]) -> list[Html]:
     n_tested = sum(row["n"] for row in scores.values())
     shares = {name: row["n"] / n_tested for name, row in scores.items()}
-    names = ("recall", "precision", "f1")
+    names = {"recall": "recall", "precision": "precision", "f1": "F1"}
     rows = [
         (name, *(percent(row[score]) for score in names), percent(shares[name]), row["n"])
         for name, row in scores.items()
     ]
-    figure = figures.scores_figure("Test scores by emotion", scores, shares, "guessing as often as it occurs")
+    figure = figures.scores_figure("Test scores by emotion", scores, names, shares, "guessing as often as it occurs")
     header = ["emotion", "recall", "precision", "F1", "by chance", "clips"]
     return [
         paragraph(

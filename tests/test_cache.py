@@ -154,11 +154,11 @@ class TestExtract:
         assert str(table.schema.field("features").type) == "list<element: float>"
 
     def test_a_killed_extraction_goes_on_with_what_is_missing(self, tmp_path: Path) -> None:
-        table, n_clips = tmp_path / "own.csv", 200
+        table, n_clips = tmp_path / "own.csv", 150
         names = [f"{seed}.wav" for seed in range(n_clips)]
         paths = [record(tmp_path / name, seed) for seed, name in enumerate(names)]
         table.write_text("path,emotion,speaker\n" + "".join(f"{name},happy,s{name[0]}\n" for name in names))
-        slow = FeatureConfig(duration_s=0.5, hop_length=12)
+        slow = FeatureConfig(duration_s=0.5, hop_length=16)
         command = [
             sys.executable,
             "-m",
@@ -169,7 +169,7 @@ class TestExtract:
             str(tmp_path / "cache"),
         ]
         child = subprocess.Popen(
-            [*command, "--features.duration-s", "0.5", "--features.hop-length", "12"], stderr=subprocess.DEVNULL
+            [*command, "--features.duration-s", "0.5", "--features.hop-length", "16"], stderr=subprocess.DEVNULL
         )
         manifest = tmp_path / "cache" / fingerprint(slow) / "manifest.json"
         while not (manifest.exists() and json.loads(manifest.read_text())["shards"]):

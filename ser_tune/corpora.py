@@ -17,6 +17,7 @@ from ser_tune.config import EMOTIONS, DataConfig
 from ser_tune.errors import InputError
 
 AUDIO_EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc"})
+SYNTHETIC_MARKER = ".synthetic"  # a file in the folder of the sample corpora
 _SYNONYMS = {
     "afraid": "fearful",
     "anger": "angry",
@@ -111,13 +112,18 @@ def _scan(folder: Path) -> Iterator[Clip | Excluded]:
     visited = {root}
     closed: list[OSError] = []
     for parent, subfolders, names in os.walk(root, followlinks=True, onerror=closed.append):
+        if SYNTHETIC_MARKER in names and Path(parent) != root:
+            # Below --data-dir . lies feature_cache with the sample corpora, if they were ever made.
+            subfolders.clear()
+            yield _exclude(parent, "", "synthetic: a folder of sample corpora; no recordings")
+            continue
         place, below = Path(parent).resolve(), Path(parent).relative_to(root).parts
         for name in names:
             if Path(name).suffix.lower() in AUDIO_EXTENSIONS:
                 yield _recognise(place / name, (*below, name))
         subfolders[:] = [name for name in sorted(subfolders) if _is_new(Path(parent, name).resolve(), root, visited)]
-    for error in closed:
-        yield _exclude(error.filename, "", f"unreadable: folder cannot be opened ({error.strerror})")
+    for refusal in closed:
+        yield _exclude(refusal.filename, "", f"unreadable: folder cannot be opened ({refusal.strerror})")
 
 
 def _is_new(folder: Path, root: Path, visited: set[Path]) -> bool:

@@ -127,7 +127,7 @@ class Tracker:
             _add_points(writer, expected, n_epochs=1, seconds=0.0, end_s=time.time())
             writer.add_image("test/confusion", to_pixels(confusion_figure(confusion, emotions)), dataformats="HWC")
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Converting a tensor")  # the network checks its input's shape
+                warnings.simplefilter("ignore")  # of tracing, and of the network's check of its input's shape
                 writer.add_graph(network.eval(), example)
             writer.add_text("test/scores", text)
 

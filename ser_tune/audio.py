@@ -5,6 +5,8 @@ empty files, Git-LFS pointers, what cannot be decoded, no samples, values that a
 """
 
 import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,9 @@ from ser_tune.errors import AudioError
 
 SILENCE_PEAK = 1e-4  # -80 dB of full scale; RAVDESS's quietest clips have an RMS of 6.5e-4
 _LFS_POINTER = b"version https://git-lfs"
+_UNREADABLE = (soundfile.LibsndfileError, OSError, RuntimeError, ValueError)
+_BLOCK_S = 10
+_BLOCK_VALUES = 2**22  # whatever rate and channels a header claims
 
 Waveform = npt.NDArray[np.float32]
 
@@ -40,14 +45,32 @@ class AudioFacts:
 def read_audio(path: str | Path) -> tuple[Waveform, int]:
     """Return samples [samples, channels], full scale 1.0, and the sample rate [Hz]; raise AudioError."""
     try:
-        waveform, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError) as error:
+        # As bytes: soundfile would refuse a name that is not UTF-8.
+        waveform, sample_rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+    except _UNREADABLE as error:
         raise AudioError(_why_unreadable(Path(path))) from error
     if len(waveform) == 0:
         raise AudioError("holds no samples")
     if not np.isfinite(waveform).all():
         raise AudioError("holds samples that are not finite numbers")
     return waveform, int(sample_rate)
+
+
+def read_blocks(path: str | Path) -> Iterator[tuple[Waveform, int]]:
+    """Yield what read_audio would return, 10 s at a time, so that length costs no memory; raise AudioError."""
+    empty = True
+    try:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            n_samples = max(1, min(_BLOCK_S * file.samplerate, _BLOCK_VALUES // file.channels))
+            while len(block := file.read(n_samples, dtype="float32", always_2d=True)):
+                if not np.isfinite(block).all():
+                    raise AudioError("holds samples that are not finite numbers")
+                empty = False
+                yield block, file.samplerate
+    except _UNREADABLE as error:
+        raise AudioError(_why_unreadable(Path(path))) from error
+    if empty:
+        raise AudioError("holds no samples")
 
 
 def _why_unreadable(path: Path) -> str:

@@ -221,6 +221,31 @@ class ExtractConfig:
         require(given, "data-dir", "not given", "a folder with recordings (or a table of them: --csv)")
 
 
+@dataclass(frozen=True)
+class AuditConfig:
+    data: Annotated[DataConfig, tyro.conf.arg(name="")] = field(default_factory=DataConfig)
+    list_all: Annotated[bool, tyro.conf.arg(name="all")] = False
+    """List every recording that is left out, not the first 20 of each kind."""
+
+    def __post_init__(self) -> None:
+        given = self.data.data_dir is not None or self.data.csv is not None
+        require(given, "data-dir", "not given", "a folder with recordings (or a table of them: --csv)")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    files: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...", help_behavior_hint="")]]
+    """Recordings to classify: whatever soundfile reads, of any rate, channels and length."""
+    bundle: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder with the exported classifier, such as experiments/NAME/bundle."""
+    json: bool = False
+    """Print one JSON object a line: path, emotion, probabilities, windows; or path, error."""
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise InputError("no recording named; expected one file or more: --bundle DIR FILE...")
+
+
 def to_json(config: Any) -> Any:
     """A configuration as JSON values: paths become strings, tuples lists."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):

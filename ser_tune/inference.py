@@ -1,0 +1,120 @@
+"""A recording of any rate, channels and length -> the emotions of its windows and their mean.
+
+It is decoded, resampled and classified piece by piece, so that its length costs no memory. Raises AudioError
+where it cannot be decoded or holds no sound.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+import torch
+
+from ser_tune.audio import SILENCE_PEAK, Waveform, read_blocks
+from ser_tune.config import FeatureConfig
+from ser_tune.errors import AudioError
+from ser_tune.export import Bundle
+from ser_tune.features import extract_features, prepare
+from ser_tune.model import EmotionNetwork
+
+WINDOWS_AT_ONCE = 16
+
+Probabilities = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of the recording [s] and the probability of each of the bundle's emotions [emotions]."""
+
+    start_s: float
+    end_s: float
+    probabilities: Probabilities
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The windows that hold sound, in order, and the mean of their probabilities [emotions]."""
+
+    duration_s: float
+    windows: list[Window]
+    probabilities: Probabilities
+
+
+def classify(path: str | Path, bundle: Bundle, network: EmotionNetwork) -> Classification:
+    """Classify one recording; windows without sound are left out of the mean. Raises AudioError."""
+    settings = bundle.features
+    windows: list[Window] = []
+    end = 0
+    for batch in _batches(cut_windows(path, settings), WINDOWS_AT_ONCE):
+        end = batch[-1][0] + len(batch[-1][1])
+        sounding = [(start, samples) for start, samples in batch if _holds_sound(samples)]
+        if sounding:
+            rows = _probabilities([samples for _, samples in sounding], bundle, network)
+            for (start, samples), row in zip(sounding, rows, strict=True):
+                start_s, end_s = start / settings.sample_rate, (start + len(samples)) / settings.sample_rate
+                windows.append(Window(start_s, end_s, row))
+    if not windows:
+        raise AudioError("holds no sound: there is nothing to classify")
+    mean = np.mean([window.probabilities for window in windows], axis=0)
+    return Classification(end / settings.sample_rate, windows, mean)
+
+
+def cut_windows(path: str | Path, settings: FeatureConfig) -> Iterator[tuple[int, Waveform]]:
+    """Yield the first sample of each window and its samples, mono at settings.sample_rate.
+
+    Windows last duration_s and do not overlap, but for the last, which ends with the recording; a rest below
+    one hop makes none. A shorter recording is one shorter window.
+    """
+    n_samples, start = settings.n_samples, 0
+    pending = window = np.zeros(0, np.float32)
+    for piece in _resampled(path, settings.sample_rate):
+        pending = np.concatenate([pending, piece])
+        while len(pending) >= n_samples:
+            window, pending = pending[:n_samples], pending[n_samples:]
+            yield start, window
+            start += n_samples
+    if start == 0:
+        yield 0, pending
+    elif len(pending) >= settings.hop_length:
+        yield start + len(pending) - n_samples, np.concatenate([window, pending])[-n_samples:]
+
+
+def _resampled(path: str | Path, sample_rate: int) -> Iterator[Waveform]:
+    """The recording as mono pieces at `sample_rate` [Hz], to the bit what features.prepare makes of the whole."""
+    resampler: soxr.ResampleStream | None = None
+    for block, found_rate in read_blocks(path):
+        mono = block.mean(axis=1, dtype=np.float32)
+        if found_rate == sample_rate:
+            yield mono
+            continue
+        if resampler is None:
+            resampler = soxr.ResampleStream(found_rate, sample_rate, 1, dtype="float32", quality="HQ")
+        yield resampler.resample_chunk(mono)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _batches(windows: Iterable[tuple[int, Waveform]], size: int) -> Iterator[list[tuple[int, Waveform]]]:
+    iterator = iter(windows)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _holds_sound(samples: Waveform) -> bool:
+    """By the rule of AudioFacts.silent, for what is left in mono."""
+    return len(samples) > 0 and (float(samples.max()) - float(samples.min())) / 2 >= SILENCE_PEAK
+
+
+def _probabilities(windows: list[Waveform], bundle: Bundle, network: EmotionNetwork) -> Probabilities:
+    """Probabilities [windows, emotions]; a shorter window is zero-padded."""
+    settings, standardisation = bundle.features, bundle.standardisation
+    clips = np.stack([prepare(samples[:, None], settings.sample_rate, settings) for samples in windows])
+    features = extract_features(clips, settings)
+    standardised = (features - standardisation.mean[:, None]) / standardisation.std[:, None]
+    with torch.inference_mode():
+        probabilities = network.probabilities(torch.from_numpy(standardised))
+    return probabilities.numpy().astype(np.float64)

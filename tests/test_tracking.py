@@ -113,6 +113,13 @@ def test_sync_writes_the_logs_of_trials_that_were_never_tracked(tmp_path: Path) 
     assert {len(group.sessions) for group in session_groups(tmp_path).values()} == {N_FOLDS}
 
 
+def test_of_a_trial_that_finished_twice_the_first_counts(copy: Path) -> None:
+    before = snapshot(copy)
+    again = dataclasses.replace(make_results()[0], train_loss=[9.0] * N_EPOCHS)
+    Tracker(copy).sync([*make_results(), again])
+    assert snapshot(copy) == before
+
+
 def cut(run: Path) -> None:
     file = next(run.glob("events.*"))
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])

@@ -1,0 +1,38 @@
+# Two commands on a fresh machine with Python 3.11 or newer, pip and make: `make search` and `make test`.
+# Both install into .venv first; a second call installs nothing.
+
+PYTHON = python3
+ARGS = --experiment sample --training.epochs 12
+
+# Touched when an installation is complete; UNFINISHED lies there while one runs.
+INSTALLED = .venv/installed
+UNFINISHED = .venv/unfinished
+
+.PHONY: search test test-fast lint
+
+search: $(INSTALLED) ## make search ARGS="--data-dir DIR" searches with other arguments
+	.venv/bin/python -m ser_tune.search $(ARGS)
+
+test: $(INSTALLED) ## names at its end what it left out
+	.venv/bin/pytest
+
+test-fast: $(INSTALLED) ## all but the tests that start Ray
+	.venv/bin/pytest -m "not ray"
+
+lint: $(INSTALLED)
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo 'error: $(PYTHON) is absent or older than 3.11; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.11' >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'error: $(PYTHON) cannot make virtual environments; install its venv module (Debian, Ubuntu: apt install python3-venv)' >&2; exit 2; }
+	@# What an interrupted installation left cannot be trusted.
+	@if [ -e $(UNFINISHED) ]; then rm -rf .venv; fi
+	@mkdir -p .venv && touch $(UNFINISHED)
+	@echo 'Installing into .venv; this takes some minutes, once.'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@ && rm $(UNFINISHED)

@@ -77,7 +77,9 @@ def definitions(evidence: Evidence) -> Html:
     number = (evidence.test or {}).get("n_interval_units", len(evidence.tested))
     independent = "No speaker is in both the training and the test split, nor in two folds: speaker-independent."
     resampling = f"The 95% intervals come from drawing the {number} test {unit} again and again, with replacement"
-    caution = "; as speakers are shared, they say nothing about new speakers." if unit == "clips" else "."
+    caution = "; as speakers are shared, they say nothing about new speakers" if unit == "clips" else ""
+    if unit == "speakers" and number < 10:
+        caution = "; of so few they come out too narrow"
     items = [
         "Accuracy (weighted accuracy, WA): the share of all clips that are recognised. "
         f"Always naming the most frequent emotion gives {percent(largest)} on these test clips.",
@@ -85,7 +87,7 @@ def definitions(evidence: Evidence) -> Html:
         f"averaged, so that a rare emotion counts as much as a frequent one. Guessing gives {percent(even)}. "
         "Some articles swap the names WA and UA.",
         "Macro F1: the F1 score of each emotion (harmonic mean of recall and precision), averaged.",
-        resampling + caution,
+        f"{resampling}{caution}.",
         *([independent] if evidence.protocol == "speaker" else []),
     ]
     return section("What the numbers are", bullets(items))

@@ -49,7 +49,7 @@ def note(*children: object) -> Html:
 
 def code(text: str) -> Html:
     """Text to be typed or copied, as it stands."""
-    return element("pre", element("code", text), tabindex="0")
+    return element("pre", element("code", text))
 
 
 def section(heading: str, *children: object) -> Html:

@@ -42,7 +42,7 @@ def candidates(evidence: Evidence) -> Html:
         paragraph(
             "Above the loss, below the scores. Thin lines are folds, thick lines their mean, which an incomplete "
             "candidate does not have. Training accuracy is the running mean over the epoch's batches with dropout on, "
-            "so it is lower than after the epoch. All candidates share their scales."
+            "so it is lower than after the epoch. All candidates share their scales; losses beyond twice that of guessing are cut off."
         ),
         element("div", *_curves(evidence), class_="multiples"),
         paragraph("The diagnosis reads the mean curves at the last epoch:"),
@@ -76,8 +76,8 @@ def _comparison(evidence: Evidence) -> Html:
 def _curves(evidence: Evidence) -> list[Html]:
     losses = [loss for trial in evidence.trials.values() for loss in trial.train_loss + trial.val_loss]
     largest = max((loss for loss in losses if math.isfinite(loss)), default=1.0)
-    # Guessing costs ln(emotions); a loss beyond three times that is off the scale for every reader.
-    limit = min(1.05 * largest, 3 * math.log(max(2, len(evidence.emotions))))
+    # Guessing costs ln(emotions); room for a diverged first epoch would flatten everybody's curves.
+    limit = min(1.05 * largest, 2 * math.log(max(2, len(evidence.emotions))))
     shown = []
     for row in evidence.candidates:
         folds = evidence.folds(row.candidate)

@@ -42,7 +42,8 @@ def candidates(evidence: Evidence) -> Html:
         paragraph(
             "Above the loss, below the scores. Thin lines are folds, thick lines their mean, which an incomplete "
             "candidate does not have. Training accuracy is the running mean over the epoch's batches with dropout on, "
-            "so it is lower than after the epoch. All candidates share their scales; losses beyond twice that of guessing are cut off."
+            "so it is lower than after the epoch. All candidates share their scales; losses "
+            "beyond twice that of guessing are cut off."
         ),
         element("div", *_curves(evidence), class_="multiples"),
         paragraph("The diagnosis reads the mean curves at the last epoch:"),

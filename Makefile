@@ -8,7 +8,7 @@ ARGS = --experiment sample --training.epochs 12
 INSTALLED = .venv/installed
 UNFINISHED = .venv/unfinished
 
-.PHONY: search test test-fast lint
+.PHONY: search test test-fast lint install
 
 search: $(INSTALLED) ## make search ARGS="--data-dir DIR" searches with other arguments
 	.venv/bin/python -m ser_tune.search $(ARGS)
@@ -23,6 +23,8 @@ lint: $(INSTALLED)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+
+install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

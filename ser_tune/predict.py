@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 def main(config: PredictConfig) -> None:
     """Print the emotions of the recordings as a table or as JSON lines."""
+    import torch
+
     from ser_tune.export import load_bundle
     from ser_tune.inference import classify
 
+    torch.set_num_threads(1)  # a few windows are too little work: threads cost more than they bring
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without the characters of a name gets escapes
             stream.reconfigure(errors="backslashreplace")

@@ -12,6 +12,7 @@ A module imports only modules above it; commands import no other command. Read i
     voice.py       a synthetic voice: speaker, emotion, text -> waveform
     sample.py      the sample corpora: synthetic voices in the layouts of the real ones
     manifest.py    clips and facts -> one checked table, and what is left out and why
+    findings.py    what an audit tells about clips, their audio and what is left out
     splits.py      test split and folds for each protocol
     features.py    waveforms -> MFCC, delta, delta-delta; batched
     cache.py       Ray Data: recordings -> Parquet under feature_cache/<fingerprint>/; incremental

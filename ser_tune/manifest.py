@@ -37,19 +37,21 @@ def build_manifest(
 
     clip_id is corpus/file name, "~2", "~3" added where it repeats; it does not depend on where the folder lies.
     """
-    judged = judge(clips, facts)
-    if data.keep_everything:
-        judged = [(clip, reason if facts[clip.path].error else "") for clip, reason in judged]
+    judged = judge(clips, facts, keep_everything=data.keep_everything)
     usable = [clip for clip, reason in judged if not reason]
     left_out = excluded + [Excluded(clip.path, clip.corpus, reason) for clip, reason in judged if reason]
-    _check(usable, left_out, data)
+    refuse_no_clip(usable, left_out, data)
+    _refuse_one_emotion(usable, left_out, data)
     return Manifest(_clip_table(usable, facts), _excluded_table(left_out))
 
 
-def judge(clips: Iterable[Clip], facts: Mapping[str, AudioFacts]) -> list[tuple[Clip, str]]:
+def judge(
+    clips: Iterable[Clip], facts: Mapping[str, AudioFacts], *, keep_everything: bool = False
+) -> list[tuple[Clip, str]]:
     """Every clip with the reason to leave it out, "" for none; of the same audio the clip that stands first is kept.
 
     The order (clips of the known corpora, then by name and content) does not depend on where the folder lies.
+    With `keep_everything` only what cannot be decoded has a reason.
     """
     ordered = sorted(clips, key=lambda clip: _order(clip, facts[clip.path].sha256))
     copies: defaultdict[str, list[Clip]] = defaultdict(list)
@@ -59,6 +61,8 @@ def judge(clips: Iterable[Clip], facts: Mapping[str, AudioFacts]) -> list[tuple[
     kept: set[str] = set()
     for clip in ordered:
         reason = _fault(clip, facts[clip.path], copies[facts[clip.path].sha256], kept)
+        if keep_everything and not facts[clip.path].error:
+            reason = ""
         judged.append((clip, reason))
         if not reason:
             kept.add(facts[clip.path].sha256)
@@ -92,19 +96,27 @@ def data_fingerprint(clips: pd.DataFrame) -> str:
     return hashlib.sha256(json.dumps(sorted(content.to_numpy().tolist())).encode()).hexdigest()
 
 
-def _check(usable: list[Clip], left_out: list[Excluded], data: DataConfig) -> None:
-    where = " and ".join(str(place) for place in (data.data_dir, data.csv) if place)
-    emotions = sorted({clip.emotion for clip in usable})
-    if len(emotions) >= 2:
-        return
-    counts = ", ".join(f"{n} {kind}" for kind, n in summary(item.reason for item in left_out).items())
-    left = f"left out: {counts}" if counts else "nothing was left out"
+def refuse_no_clip(usable: list[Clip], left_out: list[Excluded], data: DataConfig) -> None:
+    """Raise InputError, with what was found instead, unless a clip is left to use."""
     if not usable:
         raise InputError(
-            f"no usable recording in {where or 'the input'} ({left}); expected RAVDESS, TESS, SAVEE, CREMA-D or EMO-DB "
-            "under their own file names, unpacked, or a table of your own recordings with --csv"
+            f"no usable recording in {_what_was_found(left_out, data)}; expected RAVDESS, TESS, SAVEE, CREMA-D or "
+            "EMO-DB under their own file names, unpacked, or a table of your own recordings with --csv"
         )
-    raise InputError(f"only one emotion, {emotions[0]}, in {where or 'the input'} ({left}); expected two or more")
+
+
+def _refuse_one_emotion(usable: list[Clip], left_out: list[Excluded], data: DataConfig) -> None:
+    emotions = {clip.emotion for clip in usable}
+    if len(emotions) == 1:
+        raise InputError(
+            f"only one emotion, {emotions.pop()}, in {_what_was_found(left_out, data)}; expected two or more"
+        )
+
+
+def _what_was_found(left_out: list[Excluded], data: DataConfig) -> str:
+    where = " and ".join(str(place) for place in (data.data_dir, data.csv) if place)
+    counts = ", ".join(f"{n} {kind}" for kind, n in summary(item.reason for item in left_out).items())
+    return f"{where} (left out: {counts})" if counts else f"{where} (no other audio file is there)"
 
 
 def _clip_table(usable: list[Clip], facts: Mapping[str, AudioFacts]) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from scipy.signal import lfilter, sosfilt
 from ser_tune.config import Emotion
 
 SAMPLE_RATE = 16000  # Hz
-CONSONANT = 0.02  # level of the hiss that begins a syllable, beside vowels of about 1
+CONSONANT = 0.02  # level of the hiss that begins a syllable, beside vowels that peak at 1
 Signal = npt.NDArray[np.float64]
 
 # First three formants of five vowels [Hz], men's averages of Peterson and Barney (1952): a, e, i, o, u.
@@ -76,16 +76,15 @@ def speak(speaker: Speaker, manner: Manner, syllables: npt.NDArray[np.intp], rng
     bounds = np.concatenate([[0], np.cumsum(lengths_s)])
     time = np.arange(int(bounds[-1] * SAMPLE_RATE)) / SAMPLE_RATE
     source = _source(speaker, manner, time, rng)
-    said = np.zeros(len(time))
+    said, hiss = np.zeros(len(time)), np.zeros(len(time))
     for vowel, start, end in zip(syllables, bounds[:-1], bounds[1:], strict=True):
         # A syllable fades into its neighbours over 40 ms, and rings 30 ms longer.
         here = slice(*np.searchsorted(time, [start - 0.02, end + 0.05]))
-        window = rng.uniform(0.5, 1.0) * np.clip(
-            np.minimum(time[here] - start + 0.02, end + 0.02 - time[here]) / 0.04, 0, 1
-        )
-        said[here] += _through_formants(source[here] * window, speaker.formant_scale * manner.formants, int(vowel))
-        hiss = np.diff(rng.normal(size=len(window) + 1))
-        said[here] += CONSONANT * hiss * np.exp(-(((time[here] - start) / 0.02) ** 2))
+        fade = np.clip(np.minimum(time[here] - start + 0.02, end + 0.02 - time[here]) / 0.04, 0, 1)
+        stressed = rng.uniform(0.5, 1.0) * fade * source[here]
+        said[here] += _through_formants(stressed, speaker.formant_scale * manner.formants, int(vowel))
+        hiss[here] += np.diff(rng.normal(size=len(fade) + 1)) * np.exp(-(((time[here] - start) / 0.02) ** 2))
+    said += CONSONANT * np.abs(said).max() * hiss
     level = 10 ** ((manner.effort - 1) * 24 / 20)
     return np.asarray(level * said / np.abs(said).max())
 
@@ -106,8 +105,8 @@ def _source(speaker: Speaker, manner: Manner, time: Signal, rng: np.random.Gener
     pole = 0.9 - 0.85 * manner.effort
     pulses: Signal = lfilter([1 - pole], [1, -pole], np.diff(flow, prepend=0.0))
     breath = min(0.98, manner.breath + speaker.breath)
-    noise = 0.05 * rng.normal(size=len(time)) * (0.5 + 0.5 * flow)
-    return np.asarray((1 - breath) * pulses + breath * noise)
+    noise = 0.5 * rng.normal(size=len(time)) * (0.5 + 0.5 * flow)
+    return np.asarray((1 - breath) * pulses / np.abs(pulses).max() + breath * noise)
 
 
 def _through_formants(source: Signal, scale: float, vowel: int) -> Signal:

@@ -103,6 +103,10 @@ class ExperimentFolder:
         with lock(self.root / ".lock", busy=busy):
             yield
 
+    def outdate_report(self) -> None:
+        """Remove the report: what it shows is about to change, and a search that goes on writes it anew."""
+        self.report.unlink(missing_ok=True)
+
     def append_trial(self, result: TrialResult) -> None:
         """Append one line to trials.jsonl; it is on the disk when this returns."""
         values = {key: _nullable(value) for key, value in dataclasses.asdict(result).items()}

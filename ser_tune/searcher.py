@@ -69,6 +69,10 @@ class _Relay(tune.Callback):  # type: ignore[misc]
     def __init__(self, observers: Sequence[Observer]):
         self.observers = observers
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks, to restore a run that we never restore; a board cannot be pickled."""
+        return {"observers": ()}
+
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         for observer in self.observers:
             observer.started(trial.config["trial"])

@@ -91,6 +91,24 @@ def choose(summaries: Sequence[CandidateSummary]) -> CandidateSummary:
     return max(complete, key=lambda summary: summary.mean)  # max keeps the first of equals
 
 
+def selection_record(choice: CandidateSummary, summaries: Sequence[CandidateSummary], metric: Metric) -> dict[str, Any]:
+    """The content of selection.json, with the reason as a sentence."""
+    n_complete = sum(summary.status == "complete" for summary in summaries)
+    reason = (
+        f"{choice.candidate.label} has the highest {metric} of {n_complete} complete candidates: "
+        f"{choice.mean:.4f} at epoch {choice.epochs}, the mean of {choice.folds_done} folds"
+    )
+    return {
+        "candidate": choice.candidate.id,
+        "hyperparameters": choice.candidate.hyperparameters,
+        "epochs": choice.epochs,
+        "metric": metric,
+        "mean": choice.mean,
+        "sd": choice.sd,
+        "reason": reason,
+    }
+
+
 def diagnose(folds: Sequence[TrialResult], majority_share: float) -> str:
     """What the mean curves at the last epoch say, by this rule, first match first:
 

@@ -30,20 +30,14 @@ class EpochScores:
 
 @dataclass
 class Learner:
-    """A fresh network with the standardisation of its training rows [coefficients, 1], ready to train."""
+    """A fresh network with the standardisation of its training rows, ready to train."""
 
     network: EmotionNetwork
-    mean: Tensor
-    std: Tensor
+    standardisation: tuple[Tensor, Tensor]
     optimiser: torch.optim.Optimizer
     settings: TrainingConfig
     shuffler: torch.Generator
     device: torch.device
-
-    def standardised(self, clips: LabelledClips, rows: IntArray) -> Tensor:
-        """Features of these rows [rows, coefficients, frames] on the device."""
-        features = torch.from_numpy(clips.features[rows]).to(self.device)
-        return features.sub_(self.mean).div_(self.std)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy over the batch; `published` puts a softmax in front, as the original did."""
@@ -68,8 +62,7 @@ def start(
     network = build_network(model, n_coefficients, n_frames, len(train.emotions)).to(device)
     return Learner(
         network=network,
-        mean=torch.from_numpy(standardisation.mean).to(device)[:, None],
-        std=torch.from_numpy(standardisation.std).to(device)[:, None],
+        standardisation=_on_device(standardisation, torch.device(device)),
         optimiser=torch.optim.Adam(network.parameters(), lr=lr),
         settings=settings,
         shuffler=torch.Generator().manual_seed(seed),
@@ -86,7 +79,7 @@ def train_epochs(
         if validation is None:
             yield EpochScores(epoch, train_loss, train_accuracy)
             continue
-        logits = predict_logits(learner, validation)
+        logits = _predict(learner.network, learner.standardisation, validation)
         truth = validation.part_labels
         val_loss = float(learner.loss(logits, torch.from_numpy(truth)))
         found = scores(confusion_matrix(truth, logits.argmax(dim=1).numpy(), len(validation.emotions)))
@@ -103,10 +96,10 @@ def _train_epoch(learner: Learner, train: LabelledClips) -> tuple[float, float]:
     for first in range(0, len(order), learner.settings.batch_size):
         rows = order[first : first + learner.settings.batch_size]
         labels = torch.from_numpy(train.labels[rows]).to(learner.device)
-        logits = learner.network(learner.standardised(train, rows))
+        logits = learner.network(_gather(train, rows, learner.standardisation))
         loss = learner.loss(logits, labels)
         learner.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         learner.optimiser.step()
         # Summed on the device: reading every batch's loss would make a GPU wait.
         loss_sum += loss.detach() * len(labels)
@@ -114,9 +107,26 @@ def _train_epoch(learner: Learner, train: LabelledClips) -> tuple[float, float]:
     return float(loss_sum) / len(order), float(hits) / len(order)
 
 
-@torch.no_grad()
-def predict_logits(learner: Learner, clips: LabelledClips, batch_size: int = 256) -> Tensor:
+def predict_logits(network: EmotionNetwork, standardisation: Standardisation, clips: LabelledClips) -> Tensor:
     """Logits [clips, emotions] on the processor, dropout off."""
-    learner.network.eval()
-    parts = [clips.rows[first : first + batch_size] for first in range(0, len(clips), batch_size)]
-    return torch.cat([learner.network(learner.standardised(clips, rows)).cpu() for rows in parts])
+    device = next(network.parameters()).device
+    return _predict(network, _on_device(standardisation, device), clips)
+
+
+@torch.no_grad()
+def _predict(network: EmotionNetwork, standardisation: tuple[Tensor, Tensor], clips: LabelledClips) -> Tensor:
+    network.eval()
+    parts = [clips.rows[first : first + 256] for first in range(0, len(clips), 256)]
+    return torch.cat([network(_gather(clips, rows, standardisation)).cpu() for rows in parts])
+
+
+def _gather(clips: LabelledClips, rows: IntArray, standardisation: tuple[Tensor, Tensor]) -> Tensor:
+    """Standardised features [rows, coefficients, frames] on the device."""
+    mean, std = standardisation
+    return torch.from_numpy(clips.features[rows]).to(mean.device).sub_(mean).div_(std)
+
+
+def _on_device(standardisation: Standardisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [coefficients, 1]."""
+    mean, std = (torch.tensor(values, device=device)[:, None] for values in (standardisation.mean, standardisation.std))
+    return mean, std

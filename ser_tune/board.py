@@ -5,7 +5,7 @@ Told of trials as searcher.Observer; prints to the given console, never to stand
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -44,7 +44,7 @@ class Board:
             self._finish(key, result)
         self._reused_epochs = sum(self.epochs_seen.values())
 
-    def __enter__(self) -> "Board":
+    def __enter__(self) -> Self:
         self.began = time.monotonic()
         if self.console.is_terminal:
             self._live.start()

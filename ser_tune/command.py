@@ -6,11 +6,11 @@ Exit status: 0 done; 2 configuration or input; 1 the run failed; 130 and 143 aft
 import contextlib
 import errno
 import io
-import os
 import re
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -35,7 +35,7 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
     The program's name and description in --help come from `main`'s module and its docstring.
     """
     module = sys.modules[main.__module__]
-    program = f"python -m ser_tune.{os.path.splitext(os.path.basename(str(module.__file__)))[0]}"
+    program = f"python -m ser_tune.{Path(str(module.__file__)).stem}"
     hint = ""
     try:
         config = _parse(config_class, program, module.__doc__ or "")
@@ -84,9 +84,7 @@ def _parse(config_class: type[Config], program: str, description: str) -> Config
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                config_class, prog=program, description=description, config=(tyro.conf.FlagCreatePairsOff,)
-            )
+            return tyro.cli(config_class, prog=program, description=description, config=(tyro.conf.FlagCreatePairsOff,))
     except SystemExit as error:
         if error.code in (0, None):
             raise

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ser_tune.board import METRIC_NAMES
 from ser_tune.candidates import make_candidate, refit_seed
-from ser_tune.config import SearchConfig
+from ser_tune.config import Metric, SearchConfig
 from ser_tune.errors import InputError
 from ser_tune.experiment import ExperimentFolder, read_json
 from ser_tune.export import Bundle, load_bundle, save_bundle
@@ -143,7 +143,7 @@ def outcome(folder: ExperimentFolder) -> str:
     choice, test = read_json(folder.selection), read_json(folder.test)
     label = make_candidate(choice["hyperparameters"]).label
 
-    def scored(metric: str) -> str:
+    def scored(metric: Metric) -> str:
         low, high = test[f"{metric}_interval"]
         return f"{METRIC_NAMES[metric]} {test[metric]:.1%} [{low:.1%}, {high:.1%}]"
 

@@ -60,12 +60,12 @@ def search(config: SearchConfig, console: Console) -> None:
         check_identity(folder, identity(config, preparation))
         run = Run(config, folder, preparation, _candidates(config, folder), start_ray, console)
         for line in preparation.introduction():
-            console.print(line, markup=False, highlight=False)
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         _run_missing_trials(run)
         _choose(run)
         final_test(config, folder, preparation, start_ray, console)
         if folder.report.exists():
-            console.print(f"{folder.root} is finished: nothing had to be run.", markup=False, highlight=False)
+            console.print(f"{folder.root} is finished: nothing had to be run.", markup=False, soft_wrap=True)
         else:
             write_report(folder)
         print(outcome(folder))
@@ -96,18 +96,18 @@ def _run_missing_trials(run: Run) -> None:
     wanted = list_trials(list_candidates(config.space), config.splits.folds, config.seed)
     pending = [trial for trial in wanted if trial.key not in results]
     if pending or not folder.config.exists():
+        folder.outdate_report()
         _write_inputs(run)
+    tracker = Tracker(folder.tensorboard)
+    tracker.sync(list(results.values()))
     if not pending:
         return
-    folder.outdate_report()
     if results:
         run.console.print(f"going on: {len(wanted) - len(pending)} of {len(wanted)} trials are finished already")
     run.start_ray()
     data = run.preparation.load(config, "train")
     resources = choose_resources(config.compute.cpus_per_trial, config.compute.gpus_per_trial, len(wanted))
     settings = TrialSettings(config.model, config.training, run.preparation.data_fingerprint, resources.cpus)
-    tracker = Tracker(folder.tensorboard)
-    tracker.sync(list(results.values()))
     board = Board(run.console, run.candidates, config.splits.folds, config.training.epochs, config.selection.metric)
     board.show_finished(results)
     try:

@@ -9,6 +9,7 @@ from ser_tune.config import SearchConfig
 
 
 def main(config: SearchConfig) -> None:
+    """Search; progress goes to standard error, the outcome to standard output."""
     from rich.console import Console
 
     from ser_tune.pipeline import search

@@ -19,8 +19,8 @@ from ray.tune.search import Searcher
 
 from ser_tune.dataset import LabelledClips
 from ser_tune.experiment import TrialResult
-from ser_tune.trial import RESULT, Trial, TrialSettings, run_trial
 from ser_tune.training import EpochScores
+from ser_tune.trial import RESULT, Trial, TrialSettings, run_trial
 
 MAX_FAILURES = 2  # a lost node costs a trial its run, not its fold: it starts again elsewhere
 

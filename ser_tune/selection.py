@@ -110,13 +110,13 @@ def selection_record(choice: CandidateSummary, summaries: Sequence[CandidateSumm
 
 
 def diagnose(folds: Sequence[TrialResult], majority_share: float) -> str:
-    """What the mean curves at the last epoch say, by this rule, first match first:
+    """Return what the mean curves at the last epoch say, by this rule, the first that fits.
 
     collapsed     a loss is not finite, or training accuracy is within 5 points of the largest class's share:
                   the network learnt at most to name that class;
     overfitting   training accuracy is more than 10 points above validation accuracy;
     underfitting  training accuracy covers less than half of the way from that share to 1, or validation
-                  accuracy's best third lies at the end and is 2 points above the third before it;
+                  accuracy still rises: the mean of its last third of epochs is 2 points above the third before;
     fine          otherwise.
     Training accuracy is the running mean over the epoch's batches, dropout on: lower than after the epoch.
     """

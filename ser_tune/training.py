@@ -63,7 +63,7 @@ def start(
     return Learner(
         network=network,
         standardisation=_on_device(standardisation, torch.device(device)),
-        optimiser=torch.optim.Adam(network.parameters(), lr=lr),
+        optimiser=torch.optim.Adam(network.parameters(), lr=lr, fused=True),
         settings=settings,
         shuffler=torch.Generator().manual_seed(seed),
         device=torch.device(device),

@@ -33,13 +33,13 @@ def learnable_clips(n: int = 160, n_classes: int = 4) -> LabelledClips:
     return LabelledClips(features, labels, (np.arange(n) // n_classes) % 4, np.arange(n), EMOTIONS[:n_classes])
 
 
-def settings(epochs: int = 4, loss: str = "logits") -> TrialSettings:
-    return TrialSettings(SMALL, TrainingConfig(epochs=epochs, batch_size=16, loss=loss), "fingerprint", 1)  # type: ignore[arg-type]
+def settings(epochs: int = 4) -> TrialSettings:
+    return TrialSettings(SMALL, TrainingConfig(epochs=epochs, batch_size=16), "fingerprint", 1)
 
 
-def run(fold: int, lr: float = 0.003, data: LabelledClips | None = None, **changes: int) -> TrialResult:
+def run(fold: int, lr: float = 0.003, data: LabelledClips | None = None, epochs: int = 4) -> TrialResult:
     trial = Trial(make_candidate({"lr": lr}), fold, 0, trial_seed(0, fold))
-    *_, result = train_trial(trial, data or learnable_clips(), settings(**changes), "cpu")
+    *_, result = train_trial(trial, data or learnable_clips(), settings(epochs), "cpu")
     assert isinstance(result, TrialResult)
     return result
 

@@ -1,0 +1,316 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from search_runs import FLAGS, command, facts_of, run_command, run_search, small_search, snapshot
+
+from ser_tune.config import ComputeConfig, SearchConfig, SpaceConfig, SplitConfig
+from ser_tune.errors import InputError
+from ser_tune.experiment import ExperimentFolder
+from ser_tune.export import load_bundle
+from ser_tune.sample import make_sample_corpora
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def sample(work: Path) -> Path:
+    make_sample_corpora(work / "sample")
+    return work / "sample"
+
+
+@pytest.fixture(scope="module")
+def finished(local_ray: None, sample: Path, work: Path) -> tuple[SearchConfig, ExperimentFolder]:
+    """An undisturbed search; tests must not change it."""
+    config = small_search(sample, work)
+    folder, _ = run_search(config)
+    return config, folder
+
+
+Finished = tuple[SearchConfig, ExperimentFolder]
+
+
+def test_a_search_fills_the_folder_as_the_contract_says(finished: Finished) -> None:
+    _, folder = finished
+    manifest = pd.read_parquet(folder.manifest)
+    assert list(manifest) == [
+        "clip_id", "corpus", "speaker", "emotion", "text", "path",
+        "duration_s", "sample_rate", "sha256", "split", "fold",
+    ]  # fmt: skip
+    assert manifest["fold"].isna().equals(manifest["split"] == "test")
+    assert list(pd.read_parquet(folder.excluded)) == ["path", "corpus", "reason"]
+    trials = [json.loads(line) for line in folder.trials.read_text().splitlines()]
+    assert {(trial["candidate"], trial["fold"]) for trial in trials} == {
+        (candidate, fold) for candidate in pd.read_csv(folder.candidates)["candidate"] for fold in range(2)
+    }
+    for trial in trials:
+        assert {len(trial[f"val_{name}"]) for name in ("loss", "accuracy", "uar", "macro_f1")} == {3}
+    test = json.loads(folder.test.read_text())
+    assert test["n"] == int((manifest["split"] == "test").sum()) == np.sum(test["confusion"])
+    assert test["evaluations"] == 1
+    for metric in ("accuracy", "uar", "macro_f1"):
+        low, high = test[f"{metric}_interval"]
+        assert low <= test[metric] <= high
+    record = json.loads(folder.config.read_text())
+    assert record["data_fingerprint"] == trials[0]["data_fingerprint"]
+    assert record["config"]["training"]["epochs"] == 3
+    assert folder.report.stat().st_size > 50_000
+    assert any(folder.tensorboard.glob("lr=0.001/fold-0/events*"))
+
+
+def test_the_choice_follows_from_the_lines_of_trials_jsonl(finished: Finished) -> None:
+    _, folder = finished
+    curves: dict[str, list[list[float]]] = {}
+    for line in folder.trials.read_text().splitlines():
+        trial = json.loads(line)
+        curves.setdefault(trial["candidate"], []).append(trial["val_accuracy"])
+    means = {candidate: np.mean(folds, axis=0) for candidate, folds in curves.items()}
+    best = max(means, key=lambda candidate: means[candidate].max())
+    selection = json.loads(folder.selection.read_text())
+    assert selection["candidate"] == best
+    assert selection["epochs"] == int(means[best].argmax()) + 1
+    assert selection["mean"] == pytest.approx(means[best].max())
+
+
+def test_all_trials_of_a_fold_start_from_the_same_fresh_weights(finished: Finished) -> None:
+    _, folder = finished
+    starts: dict[int, set[str]] = {}
+    for result in folder.read_trials():
+        starts.setdefault(result.fold, set()).add(result.initial_weights_sha256)
+    assert [len(weights) for weights in starts.values()] == [1, 1]
+    assert len(set.union(*starts.values())) == 2
+
+
+def test_the_bundle_gives_the_test_scores_of_test_json(finished: Finished) -> None:
+    config, folder = finished
+    from ser_tune.preparation import prepare
+    from ser_tune.training import predict_logits
+
+    bundle, network = load_bundle(folder.bundle)
+    test = prepare(config, lambda: None).load(config, "test")
+    hits = predict_logits(network, bundle.standardisation, test).argmax(1).numpy() == test.part_labels
+    assert hits.mean() == pytest.approx(json.loads(folder.test.read_text())["accuracy"])
+
+
+def test_a_finished_experiment_is_not_changed_by_running_it_again(finished: Finished) -> None:
+    config, folder = finished
+    before = snapshot(folder.root)
+    _, said = run_search(config)
+    assert "nothing had to be run" in said
+    assert snapshot(folder.root) == before
+
+
+def test_another_identity_under_the_same_name_is_refused(finished: Finished) -> None:
+    config, folder = finished
+    before = snapshot(folder.root)
+    other = replace(config, splits=SplitConfig(folds=3), seed=5)
+    with pytest.raises(InputError, match=r"another experiment \(seed: 0 there, 5 now; splits.folds: 2 there, 3 now\)"):
+        run_search(other)
+    assert snapshot(folder.root) == before
+
+
+def test_an_added_candidate_runs_alone_and_cannot_open_the_test_split_again(
+    local_ray: None, sample: Path, work: Path
+) -> None:
+    first = small_search(sample, work, "grown", space=SpaceConfig(lr=(1e-6,)))
+    folder, _ = run_search(first)
+    kept = folder.trials.read_text()
+    grown = replace(first, space=SpaceConfig(lr=(1e-6, 0.003)))
+    with pytest.raises(InputError, match=r"already looked at by candidate .* --reopen-test allows it"):
+        run_search(grown)
+    assert folder.trials.read_text().startswith(kept)
+    assert len(folder.read_trials()) == 4
+    assert json.loads(folder.test.read_text())["evaluations"] == 1
+    run_search(replace(grown, reopen_test=True))
+    test = json.loads(folder.test.read_text())
+    assert test["evaluations"] == len(set(test["weights_sha256"])) == 2
+    assert test["candidate"] == json.loads(folder.selection.read_text())["candidate"]
+    before = snapshot(folder.root)
+    run_search(grown)
+    assert snapshot(folder.root) == before
+
+
+def test_a_kill_between_the_look_and_its_export_is_the_same_look(finished: Finished, work: Path) -> None:
+    config, folder = finished
+    import shutil
+
+    copy = ExperimentFolder(config.experiments_dir / "killed")
+    shutil.copytree(folder.root, copy.root)
+    (copy.bundle / "bundle.json").unlink()  # refitted and tested, the bundle's second file lost
+    copy.report.unlink()
+    run_search(replace(config, experiment="killed"))
+    test = json.loads(copy.test.read_text())
+    assert test["evaluations"] == 1
+    assert (copy.bundle / "model.safetensors").read_bytes() == (folder.bundle / "model.safetensors").read_bytes()
+    assert copy.report.exists()
+
+
+def test_speakers_are_kept_apart_under_the_speaker_protocol(local_ray: None, sample: Path, work: Path) -> None:
+    config = small_search(sample, work, "speakers", space=SpaceConfig(lr=(0.001,)))
+    folder, _ = run_search(replace(config, splits=SplitConfig(protocol="speaker", folds=2)))
+    manifest = pd.read_parquet(folder.manifest)
+    sides = manifest["fold"].fillna(-1).groupby(manifest["speaker"]).nunique()
+    assert (sides == 1).all()
+    tested = manifest[manifest["split"] == "test"]
+    assert set(tested["corpus"]) == {"ravdess", "tess"}
+    test = json.loads(folder.test.read_text())
+    assert (test["interval_unit"], test["n_interval_units"]) == ("speakers", tested["speaker"].nunique())
+
+
+def test_unusable_recordings_are_left_out_named_and_counted(local_ray: None, sample: Path, work: Path) -> None:
+    import shutil
+
+    spoilt = work / "spoilt"
+    shutil.copytree(sample, spoilt)
+    good = next(spoilt.rglob("03-01-05-01-01-01-01.wav"))
+    bad = {
+        "03-01-01-01-01-01-09.wav": (b"RIFF" + good.read_bytes()[40:4000], "not decodable"),
+        "03-01-01-01-01-01-10.wav": (b"this is a text file\n" * 20, "not decodable"),
+        "03-01-01-01-01-01-11.wav": (b"version https://git-lfs.github.com/spec/v1\n", "Git-LFS pointer"),
+        "03-01-01-01-01-01-12.wav": (b"", "empty file"),
+    }
+    for name, (content, _) in bad.items():
+        (good.parent / name).write_bytes(content)
+    (good.parent / "my_holiday.wav").write_bytes(good.read_bytes())
+    folder, said = run_search(small_search(spoilt, work, "spoilt", space=SpaceConfig(lr=(0.001,))))
+    excluded = pd.read_parquet(folder.excluded)
+    reasons = {Path(path).name: reason for path, reason in zip(excluded["path"], excluded["reason"], strict=True)}
+    for name, (_, reason) in bad.items():
+        assert reason in reasons[name]
+    assert "my_holiday.wav" in reasons
+    assert re.search(r"left out: .*4 unreadable", said)
+
+
+# As a user types it
+
+
+def outcome_of(work: Path, *flags: str) -> tuple[int, str]:
+    done = run_command(work, *flags)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.strip().splitlines()[-1] if done.stderr.strip() else ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--space.lr", "nan"], "--space.lr is nan; expected"),
+        (["--space.lr"], "--space.lr is empty; expected"),
+        (["--training.epoch", "3"], "did you mean --training.epochs?"),
+        (["--data-dir", "no-such-folder"], "no-such-folder"),
+        (["--experiment", "../elsewhere"], "--experiment is '../elsewhere'; expected"),
+        (["--emotions", "sad"], "--emotions is sad; expected two or more"),
+    ],
+)
+def test_a_mistyped_command_gets_one_line_and_exit_status_2(tmp_path: Path, flags: list[str], expected: str) -> None:
+    done = run_command(tmp_path, *flags)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def tone(path: Path, frequency_hz: float) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.sin(np.arange(16000) * frequency_hz * 2 * np.pi / 16000) * 0.5, 16000)
+
+
+def test_folders_that_cannot_carry_a_search_get_one_line_and_exit_status_2(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "unusable").mkdir()
+    (tmp_path / "unusable" / "1001_DFA_ANG_XX.wav").write_bytes(b"no audio")
+    for number in range(6):
+        tone(tmp_path / "one" / f"100{number}_DFA_ANG_XX.wav", 100.0 + number)
+    for number in range(24):
+        emotion = ("ANG", "SAD")[number % 2]
+        sentence = ("DFA", "IEO", "ITS")[number // 2 % 3]
+        tone(
+            tmp_path / "few" / f"100{number // 12}_{sentence}_{emotion}_{('LO', 'HI')[number // 6 % 2]}.wav",
+            90.0 + number,
+        )
+    for folder, expected, flags in [
+        ("empty", "holds no", []),
+        ("unusable", "unreadable", []),
+        ("one", "angry", []),
+        ("few", "speaker", ["--splits.protocol", "speaker"]),
+    ]:
+        status, line = outcome_of(tmp_path, "--data-dir", str(tmp_path / folder), *flags)
+        assert status == 2, (folder, line)
+        assert line.startswith("error: ")
+        assert expected in line
+
+
+def start(work: Path, *flags: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(work, *flags), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+
+def wait_for_trials(folder: ExperimentFolder, n: int, process: subprocess.Popen[str]) -> None:
+    while not folder.trials.exists() or folder.trials.read_bytes().count(b"\n") < n:
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
+
+
+def test_a_killed_search_goes_on_and_finds_the_same_to_the_bit(finished: Finished, sample: Path, work: Path) -> None:
+    flags = ["--data-dir", str(sample), *FLAGS, "--space.lr", "0.001", "0.003", "--experiment", "sigkill"]
+    folder = ExperimentFolder(work / "experiments" / "sigkill")
+    process = start(work, *flags)
+    wait_for_trials(folder, 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    survived = folder.read_trials()
+    assert 2 <= len(survived) < 4
+    with folder.trials.open("ab") as file:
+        file.write(b'{"candidate": "torn')  # what a power cut can leave of a line
+    done = run_command(work, *flags)
+    assert done.returncode == 0, done.stderr
+    assert f"going on: {len(survived)} of 4 trials are finished already" in done.stderr
+    lines = folder.trials.read_bytes().split(b"\n")
+    folder.trials.write_bytes(b"\n".join(line for line in lines if not line.endswith(b"torn")))
+    assert facts_of(folder) == facts_of(finished[1])
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_search_says_how_to_go_on(sample: Path, work: Path, number: signal.Signals, status: int) -> None:
+    name = f"signal-{int(number)}"
+    flags = ["--data-dir", str(sample), *FLAGS, "--experiment", name]
+    process = start(work, *flags)
+    wait_for_trials(ExperimentFolder(work / "experiments" / name), 1, process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "run the same command again to go on" in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+def test_a_search_runs_on_a_cluster_of_two_nodes(finished: Finished, sample: Path, work: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        cluster.add_node(num_cpus=1)
+        flags = ["--data-dir", str(sample), *FLAGS, "--space.lr", "0.001", "0.003", "--experiment", "cluster"]
+        environment = {**os.environ, "RAY_ADDRESS": cluster.address}
+        done = run_command(work, *flags, "--compute.address", "auto", env=environment)
+    finally:
+        cluster.shutdown()
+    assert done.returncode == 0, done.stderr
+    assert facts_of(ExperimentFolder(work / "experiments" / "cluster")) == facts_of(finished[1])
+
+
+def test_compute_settings_do_not_make_another_experiment(finished: Finished) -> None:
+    config, folder = finished
+    before = snapshot(folder.root)
+    run_search(replace(config, compute=ComputeConfig(cpus_per_trial=2)))
+    assert snapshot(folder.root) == before

@@ -6,9 +6,11 @@ Exit status: 0 done; 2 configuration or input; 1 the run failed; 130 and 143 aft
 import contextlib
 import errno
 import io
+import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,15 +44,33 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
         hint = getattr(config, "resume_hint", "")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
+        threading.excepthook = _silence_full_disk
         main(config)
     except Interrupted as error:
         _exit(f"{signal.Signals(error.signal_number).name} received. {hint}".strip(), 128 + error.signal_number)
     except SerTuneError as error:
         _exit(f"error: {error}", error.exit_status)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except Exception as error:
-        if not disk_is_full(error):
-            raise
-        _exit(f"error: no space left on the disk{_where(error)}; free some and run the same command again", 1)
+        if disk_is_full(error):
+            _exit(f"error: no space left on the disk{_where(error)}; free some and run the same command again", 1)
+        if _is_failure_of_ray(error):
+            _exit(f"error: Ray failed ({type(error).__name__}: {str(error).splitlines()[0]}). {hint}", 1)
+        raise
+
+
+def _is_failure_of_ray(error: Exception) -> bool:
+    """A lost node, a worker killed for its memory and the like; not an exception that a task raised."""
+    kind = type(error)
+    return kind.__module__ == "ray.exceptions" and not kind.__name__.startswith("RayTaskError")
+
+
+def _silence_full_disk(hook: Any) -> None:
+    """TensorBoard's writer thread reports a full disk on its own, before the main thread can say it in a line."""
+    if not disk_is_full(hook.exc_value):
+        threading.__excepthook__(hook)
 
 
 def _interrupt(signal_number: int, _frame: Any) -> None:

@@ -42,6 +42,11 @@ class DataConfig:
         require(len(set(self.emotions)) >= 2, "emotions", " ".join(self.emotions) or "empty", "two or more emotions")
         object.__setattr__(self, "emotions", tuple(e for e in EMOTIONS if e in self.emotions))
 
+    def require_given(self) -> None:
+        """Raise InputError unless recordings are named, for a command that has no use for synthetic ones."""
+        given = self.data_dir is not None or self.csv is not None
+        require(given, "data-dir", "not given", "a folder with recordings (or a table of them: --csv)")
+
 
 def _least_n_fft(sample_rate: int) -> int:
     """The window [samples] whose bins lie closer than the narrowest of librosa's 128 mel filters is wide.
@@ -217,8 +222,7 @@ class ExtractConfig:
     resume_hint: ClassVar[str] = "Finished shards are kept; run the same command again to go on."
 
     def __post_init__(self) -> None:
-        given = self.data.data_dir is not None or self.data.csv is not None
-        require(given, "data-dir", "not given", "a folder with recordings (or a table of them: --csv)")
+        self.data.require_given()
 
 
 @dataclass(frozen=True)
@@ -228,8 +232,7 @@ class AuditConfig:
     """List every recording that is left out, not the first 20 of each kind."""
 
     def __post_init__(self) -> None:
-        given = self.data.data_dir is not None or self.data.csv is not None
-        require(given, "data-dir", "not given", "a folder with recordings (or a table of them: --csv)")
+        self.data.require_given()
 
 
 @dataclass(frozen=True)

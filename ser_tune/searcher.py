@@ -98,13 +98,14 @@ class _Relay(tune.Callback):  # type: ignore[misc]
 def choose_resources(cpus: int | None, gpus: float | None, n_trials: int) -> TrialResources:
     """What each trial gets on the connected cluster; what is None is chosen.
 
-    One thread a trial uses the cores best while there are more trials than cores.
+    One thread a trial uses the cores best while there are more trials than cores; a trial fits on one node.
     """
-    available = ray.cluster_resources()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if cpus is None:
-        cpus = max(1, int(available.get("CPU", 1)) // max(1, n_trials))
+        total, most = sum(node.get("CPU", 0) for node in nodes), max(node.get("CPU", 0) for node in nodes)
+        cpus = max(1, min(int(total) // max(1, n_trials), int(most)))
     if gpus is None:
-        gpus = 0.25 if available.get("GPU", 0) > 0 else 0.0
+        gpus = 0.25 if any(node.get("GPU", 0) > 0 for node in nodes) else 0.0
     return TrialResources(cpus, gpus)
 
 

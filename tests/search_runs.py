@@ -10,13 +10,21 @@ from typing import Any
 
 from rich.console import Console
 
-from ser_tune.config import DataConfig, ModelConfig, SearchConfig, SpaceConfig, SplitConfig, TrainingConfig
+from ser_tune.config import (
+    ComputeConfig,
+    DataConfig,
+    ModelConfig,
+    SearchConfig,
+    SpaceConfig,
+    SplitConfig,
+    TrainingConfig,
+)
 from ser_tune.experiment import ExperimentFolder
 from ser_tune.pipeline import search
 
 FLAGS = [
     *("--corpora", "ravdess", "tess", "--model.channels", "4", "8", "--model.hidden", "32", "16"),
-    *("--training.epochs", "3", "--splits.folds", "2"),
+    *("--training.epochs", "3", "--splits.folds", "2", "--compute.cpus-per-trial", "1"),
 ]
 
 
@@ -31,6 +39,7 @@ def small_search(data_dir: Path, work: Path, experiment: str = "small", **change
         training=TrainingConfig(epochs=3),
         splits=SplitConfig(folds=2),
         space=SpaceConfig(lr=(0.001, 0.003)),
+        compute=ComputeConfig(cpus_per_trial=1),
     )
     return replace(config, **changes)
 

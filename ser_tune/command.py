@@ -11,9 +11,9 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import tyro
 
@@ -47,18 +47,26 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
         threading.excepthook = _silence_full_disk
         main(config)
     except Interrupted as error:
-        _exit(f"{signal.Signals(error.signal_number).name} received. {hint}".strip(), 128 + error.signal_number)
+        _end_by(error, hint)
     except SerTuneError as error:
         _exit(f"error: {error}", error.exit_status)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
+        interruption = next((one for one in chain_of(error) if isinstance(one, Interrupted)), None)
+        if interruption:  # Ray's compiled code wraps what a signal raises inside it
+            _end_by(interruption, hint)
         if disk_is_full(error):
             _exit(f"error: no space left on the disk{_where(error)}; free some and run the same command again", 1)
         if _is_failure_of_ray(error):
             _exit(f"error: Ray failed ({type(error).__name__}: {str(error).splitlines()[0]}). {hint}", 1)
         raise
+
+
+def _end_by(interruption: Interrupted, hint: str) -> NoReturn:
+    name = signal.Signals(interruption.signal_number).name
+    _exit(f"{name} received. {hint}".strip(), 128 + interruption.signal_number)
 
 
 def _is_failure_of_ray(error: Exception) -> bool:
@@ -77,7 +85,7 @@ def _interrupt(signal_number: int, _frame: Any) -> None:
     raise Interrupted(signal_number)
 
 
-def _exit(message: str, status: int) -> None:
+def _exit(message: str, status: int) -> NoReturn:
     with contextlib.suppress(OSError):
         print(" ".join(message.split()), file=sys.stderr, flush=True)
     raise SystemExit(status)
@@ -85,15 +93,20 @@ def _exit(message: str, status: int) -> None:
 
 def disk_is_full(error: BaseException | None) -> bool:
     """Whether the error, or what caused it, is a full disk or quota; Ray wraps what its workers raise."""
+    return any(
+        (isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT))
+        or "No space left on device" in str(one)
+        for one in chain_of(error)
+    )
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what caused it, and so on."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(error):
-            return True
+        yield error
         error = getattr(error, "cause", None) or error.__cause__ or error.__context__
-    return False
 
 
 def _where(error: Exception) -> str:
@@ -109,7 +122,6 @@ def _parse(config_class: type[Config], program: str, description: str) -> Config
         if error.code in (0, None):
             raise
         _exit(f"error: {_in_one_line(complaint.getvalue())}; see {program} --help", 2)
-        raise AssertionError("unreachable") from error
 
 
 def _in_one_line(box: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_tune.errors import InputError
-from ser_tune.files import append_line, lock
+from ser_tune.files import append_line, lock, whole_lines
 
 
 @dataclass(frozen=True)
@@ -116,18 +116,14 @@ class ExperimentFolder:
         """The finished trials in the order they ended."""
         if not self.trials.exists():
             return []
-        lines = self.trials.read_bytes().split(b"\n")
         results = []
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(whole_lines(self.trials), start=1):
             try:
-                if line:
-                    results.append(_parse_trial(line))
+                results.append(_parse_trial(line))
             except (ValueError, TypeError) as error:
-                # A line a kill tore is followed by nothing, or by the lines of the search that went on.
-                if line.endswith(b"}"):
-                    raise InputError(
-                        f"line {number} of {self.trials} is damaged ({error}); delete that line and run again"
-                    ) from error
+                raise InputError(
+                    f"line {number} of {self.trials} is damaged ({error}); delete that line and run again"
+                ) from error
         return results
 
 

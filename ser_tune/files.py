@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -45,23 +46,38 @@ def json_text(value: Any) -> str:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and flush it to the disk, ending a torn last line first.
+    """Append one line and flush it to the disk; a torn last line, which a kill can leave, is cut off first.
 
-    The line is on the disk whole when this returns; if the disk is full, what was written of it is
-    taken back, so that the next line starts clean.
+    The line is on the disk whole when this returns. If the disk is full, what was written of it is taken back.
     """
-    with path.open("ab+") as file:
-        end = file.seek(0, os.SEEK_END)
-        if end:
-            file.seek(end - 1)
-        torn = bool(end) and file.read(1) != b"\n"
+    # Unbuffered: a buffer that could not be written would be written after all when the file is closed.
+    with path.open("ab+", buffering=0) as file:
+        end = _end_of_whole_lines(file)
+        file.truncate(end)
+        rest = line.encode() + b"\n"
         try:
-            file.write((b"\n" if torn else b"") + line.encode() + b"\n")
-            file.flush()
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:
-            os.ftruncate(file.fileno(), end)
+            file.truncate(end)
             raise
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file that append_line made, without a torn last one."""
+    return path.read_bytes().split(b"\n")[:-1]
+
+
+def _end_of_whole_lines(file: FileIO) -> int:
+    """Size of the file up to and with its last newline [bytes]."""
+    end = file.seek(0, os.SEEK_END)
+    if end:
+        file.seek(end - 1)
+        if file.read(1) != b"\n":
+            file.seek(0)
+            end = file.read().rfind(b"\n") + 1
+    return end
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,78 @@
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from ser_tune.command import disk_is_full
+
+COMMANDS = ["search", "extract", "audit", "predict"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_without_importing_what_is_slow(command: str) -> None:
+    arguments = [sys.executable, "-X", "importtime", "-m", f"ser_tune.{command}", "--help"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"python -m ser_tune.{command}" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "tyro" in imported
+    assert not imported & {"ray", "torch", "librosa", "sklearn", "pandas", "matplotlib", "soundfile", "pyarrow"}
+
+
+def program(body: str) -> subprocess.CompletedProcess[str]:
+    script = f"""
+from dataclasses import dataclass
+from ser_tune.command import run
+from ser_tune.errors import InputError, RunError
+__file__ = "demo.py"
+@dataclass(frozen=True)
+class Config:
+    number: int = 0
+    resume_hint = "run the same command again"
+def main(config):
+    {body}
+run(main, Config)
+"""
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ("raise InputError('one' + chr(10) + 'line')", 2, "error: one line"),
+        ("raise RunError('it failed')", 1, "error: it failed"),
+        ("raise OSError(28, 'full', 'here.txt')", 1, "error: no space left on the disk (here.txt); free some"),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",
+            143,
+            "SIGTERM received. run the same command again",
+        ),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", 130, "SIGINT received. run the same command again"),
+    ],
+)
+def test_an_end_is_one_line_and_its_exit_status(body: str, status: int, said: str) -> None:
+    done = program(body)
+    assert done.returncode == status
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_interruption_that_compiled_code_wrapped_is_still_one() -> None:
+    done = program("from ser_tune.command import Interrupted; raise SystemError('x') from Interrupted(15)")
+    assert done.returncode == 143
+    assert done.stderr == "SIGTERM received. run the same command again\n"
+
+
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    done = program("raise ZeroDivisionError('ours')")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_a_full_disk_is_recognised_behind_other_errors() -> None:
+    failed = RuntimeError("worker failed")
+    failed.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert disk_is_full(failed)
+    assert not disk_is_full(OSError(errno.EACCES, "Permission denied"))
+    assert not disk_is_full(None)

@@ -51,8 +51,7 @@ class DataConfig:
 def _least_n_fft(sample_rate: int) -> int:
     """The window [samples] whose bins lie closer than the narrowest of librosa's 128 mel filters is wide.
 
-    Slaney's mel scale: 200/3 Hz per mel below 1 kHz, where the filters are narrowest, and
-    15 + 27 ln(f / 1 kHz) / ln 6.4 above; a filter spans two of 129 equal steps up to sample_rate / 2.
+    Slaney's mel scale: 200/3 Hz per mel below 1 kHz, where filters are narrowest, 15 + 27 ln(f / 1 kHz) / ln 6.4 above.
     """
     highest_mel = 15 + 27 * math.log(sample_rate / 2000) / math.log(6.4)
     narrowest_hz = 2 * highest_mel / 129 * 200 / 3
@@ -81,10 +80,10 @@ class FeatureConfig:
         least = _least_n_fft(self.sample_rate)
         filled = f"{least} to 16384 samples at {self.sample_rate} Hz, so that none of 128 mel filters is empty"
         require(least <= self.n_fft <= 16384, "features.n-fft", self.n_fft, filled)
-        require(self.n_fft <= self.n_samples, "features.n-fft", self.n_fft, f"at most the clip's {self.n_samples}")
         require(1 <= self.hop_length <= self.n_fft, "features.hop-length", self.hop_length, "1 to --features.n-fft")
         enough = f"9 frames or more, for the deltas; it gives {self.n_frames} of {self.hop_length} samples"
         require(self.n_frames >= 9, "features.duration-s", self.duration_s, enough)
+        require(self.n_fft <= self.n_samples, "features.n-fft", self.n_fft, f"at most the clip's {self.n_samples}")
 
     @property
     def n_samples(self) -> int:
@@ -175,8 +174,8 @@ class ComputeConfig:
     def __post_init__(self) -> None:
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
         require(cpus is None or cpus >= 1, "compute.cpus-per-trial", cpus, "1 or more")
-        whole = gpus is not None and (0 <= gpus <= 1 or gpus == int(gpus) if math.isfinite(gpus) else False)
-        require(gpus is None or whole, "compute.gpus-per-trial", gpus, "0 to 1, or a whole number")
+        shares = gpus is None or 0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())
+        require(shares, "compute.gpus-per-trial", gpus, "0 to 1, or a whole number")
 
 
 @dataclass(frozen=True)
@@ -233,20 +232,6 @@ class AuditConfig:
 
     def __post_init__(self) -> None:
         self.data.require_given()
-
-
-@dataclass(frozen=True)
-class PredictConfig:
-    files: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...", help_behavior_hint="")]]
-    """Recordings to classify: whatever soundfile reads, of any rate, channels and length."""
-    bundle: Annotated[Path, tyro.conf.arg(metavar="DIR")]
-    """Folder with the exported classifier, such as experiments/NAME/bundle."""
-    json: bool = False
-    """Print one JSON object a line: path, emotion, probabilities, windows; or path, error."""
-
-    def __post_init__(self) -> None:
-        if not self.files:
-            raise InputError("no recording named; expected one file or more: --bundle DIR FILE...")
 
 
 def to_json(config: Any) -> Any:

@@ -89,7 +89,7 @@ def _refit(
 ) -> tuple[Bundle, EmotionNetwork]:
     """Train the choice on the whole training split and export it, not yet tested."""
     start_ray()
-    resources = choose_resources(config.compute.cpus_per_trial, config.compute.gpus_per_trial, 1)
+    resources = choose_resources(config.compute, 1)
     settings = TrialSettings(config.model, config.training, preparation.data_fingerprint, resources.cpus)
     candidate = make_candidate(choice["hyperparameters"])
     with progress_bar(console, f"refitting {candidate.label}") as progress:

@@ -106,7 +106,7 @@ def _run_missing_trials(run: Run) -> None:
         run.console.print(f"going on: {len(wanted) - len(pending)} of {len(wanted)} trials are finished already")
     run.start_ray()
     data = run.preparation.load(config, "train")
-    resources = choose_resources(config.compute.cpus_per_trial, config.compute.gpus_per_trial, len(wanted))
+    resources = choose_resources(config.compute, len(wanted))
     settings = TrialSettings(config.model, config.training, run.preparation.data_fingerprint, resources.cpus)
     board = Board(run.console, run.candidates, config.splits.folds, config.training.epochs, config.selection.metric)
     board.show_finished(results)

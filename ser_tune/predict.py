@@ -4,22 +4,36 @@ A recording that cannot be classified gets its own error line and the others go 
 was classified at least, 1 where none was. What the bundle was tested on goes to stderr.
 """
 
-from __future__ import annotations
-
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from ser_tune.command import run
-from ser_tune.config import PredictConfig
-from ser_tune.errors import AudioError, RunError
+from ser_tune.errors import AudioError, InputError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from rich.table import Table
 
     from ser_tune.inference import Classification, Probabilities
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    files: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...", help_behavior_hint="")]]
+    """Recordings to classify: whatever soundfile reads, of any rate, channels and length."""
+    bundle: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder with the exported classifier, such as experiments/NAME/bundle."""
+    json: bool = False
+    """Print one JSON object a line: path, emotion, probabilities, windows; or path, error."""
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            raise InputError("no recording named; expected one file or more: --bundle DIR FILE...")
 
 
 def main(config: PredictConfig) -> None:
@@ -77,7 +91,7 @@ def _describe_score(test: Any, key: str, name: str) -> str:
     return "{} {:.2f} [{:.2f}, {:.2f}]".format(name, *numbers)
 
 
-def to_record(path: str, found: Classification, emotions: Sequence[str]) -> dict[str, Any]:
+def to_record(path: str, found: "Classification", emotions: Sequence[str]) -> dict[str, Any]:
     """What --json prints of a recording: path, emotion, probabilities{}, windows[] with start_s and end_s."""
     windows = [
         {"start_s": window.start_s, "end_s": window.end_s, **_named(window.probabilities, emotions)}
@@ -86,14 +100,14 @@ def to_record(path: str, found: Classification, emotions: Sequence[str]) -> dict
     return {"path": path, **_named(found.probabilities, emotions), "windows": windows}
 
 
-def _named(probabilities: Probabilities, emotions: Sequence[str]) -> dict[str, Any]:
+def _named(probabilities: "Probabilities", emotions: Sequence[str]) -> dict[str, Any]:
     return {
         "emotion": emotions[int(probabilities.argmax())],
         "probabilities": dict(zip(emotions, probabilities.tolist(), strict=True)),
     }
 
 
-def _print_tables(classified: list[tuple[str, Classification]], emotions: Sequence[str]) -> None:
+def _print_tables(classified: "list[tuple[str, Classification]]", emotions: Sequence[str]) -> None:
     """One row per recording, then a table of the windows of each that has several."""
     from rich.console import Console
     from rich.text import Text
@@ -114,7 +128,7 @@ def _print_tables(classified: list[tuple[str, Classification]], emotions: Sequen
             console.print(table)
 
 
-def _table(first: str) -> Table:
+def _table(first: str) -> "Table":
     from rich import box
     from rich.table import Table
 
@@ -125,7 +139,7 @@ def _table(first: str) -> Table:
     return table
 
 
-def _ranked(probabilities: Probabilities, emotions: Sequence[str]) -> tuple[str, str, str]:
+def _ranked(probabilities: "Probabilities", emotions: Sequence[str]) -> tuple[str, str, str]:
     """The likeliest emotion, its probability and the runner-up with its own."""
     second, first = (int(index) for index in probabilities.argsort(kind="stable")[-2:])
     return emotions[first], f"{probabilities[first]:.2f}", f"{emotions[second]} {probabilities[second]:.2f}"

@@ -17,6 +17,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.search import Searcher
 
+from ser_tune.config import ComputeConfig, require
 from ser_tune.dataset import LabelledClips
 from ser_tune.experiment import TrialResult
 from ser_tune.training import EpochScores
@@ -95,17 +96,23 @@ class _Relay(tune.Callback):  # type: ignore[misc]
             observer.failed(trial.config["trial"], said[-1] if said else "its process ended without a result")
 
 
-def choose_resources(cpus: int | None, gpus: float | None, n_trials: int) -> TrialResources:
+def choose_resources(compute: ComputeConfig, n_trials: int) -> TrialResources:
     """What each trial gets on the connected cluster; what is None is chosen.
 
     One thread a trial uses the cores best while there are more trials than cores; a trial fits on one node.
+    InputError where a Ray of one's own can never give what is asked (a cluster may grow).
     """
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most = {kind: max(node.get(kind, 0) for node in nodes) for kind in ("CPU", "GPU")}
+    cpus, gpus = compute.cpus_per_trial, compute.gpus_per_trial
     if cpus is None:
-        total, most = sum(node.get("CPU", 0) for node in nodes), max(node.get("CPU", 0) for node in nodes)
-        cpus = max(1, min(int(total) // max(1, n_trials), int(most)))
+        total = int(sum(node.get("CPU", 0) for node in nodes))
+        cpus = max(1, min(total // max(1, n_trials), int(most["CPU"])))
     if gpus is None:
-        gpus = 0.25 if any(node.get("GPU", 0) > 0 for node in nodes) else 0.0
+        gpus = 0.25 if most["GPU"] > 0 else 0.0
+    if compute.address is None:
+        require(cpus <= most["CPU"], "compute.cpus-per-trial", cpus, f"at most this machine's {most['CPU']:g}")
+        require(gpus <= most["GPU"], "compute.gpus-per-trial", gpus, f"at most this machine's {most['GPU']:g}")
     return TrialResources(cpus, gpus)
 
 

@@ -11,12 +11,12 @@ import pytest
 import soundfile
 import torch
 
-from ser_tune.config import FeatureConfig, ModelConfig, PredictConfig
+from ser_tune.config import FeatureConfig, ModelConfig
 from ser_tune.dataset import Standardisation
 from ser_tune.errors import RunError
 from ser_tune.export import Bundle, save_bundle
 from ser_tune.model import build_network
-from ser_tune.predict import describe_score_card, main
+from ser_tune.predict import PredictConfig, describe_score_card, main
 
 TEST = {"n": 2431, "accuracy": 0.617, "accuracy_interval": [0.598, 0.636], "uar": 0.6, "uar_interval": [0.5, 0.7]}
 CARD = {"protocol": "utterance", "corpora": {"ravdess": 5, "tess": 7}, "synthetic": False, "test": TEST}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ser_tune.candidates import Candidate, make_candidate, trial_seed
-from ser_tune.config import EMOTIONS, ModelConfig, TrainingConfig
+from ser_tune.config import EMOTIONS, ComputeConfig, ModelConfig, TrainingConfig
 from ser_tune.dataset import LabelledClips
+from ser_tune.errors import InputError
 from ser_tune.experiment import TrialResult
 from ser_tune.searcher import TrialResources, choose_resources, run_trials
 from ser_tune.training import EpochScores
@@ -109,6 +110,15 @@ def test_a_trial_whose_process_is_killed_starts_again_and_ends_the_same(local_ra
 
 
 def test_resources_are_chosen_to_fit_the_machine(local_ray: None) -> None:
-    assert choose_resources(None, None, 16) == TrialResources(1, 0.0)
-    assert choose_resources(None, None, 1) == TrialResources(2, 0.0)
-    assert choose_resources(3, 0.5, 1) == TrialResources(3, 0.5)
+    assert choose_resources(ComputeConfig(), 16) == TrialResources(1, 0.0)
+    assert choose_resources(ComputeConfig(), 1) == TrialResources(2, 0.0)
+    assert choose_resources(ComputeConfig(cpus_per_trial=2, address="auto"), 9) == TrialResources(2, 0.0)
+
+
+def test_what_the_machine_can_never_give_is_refused_instead_of_waited_for(local_ray: None) -> None:
+    with pytest.raises(InputError, match=r"--compute.cpus-per-trial is 100; expected at most this machine's 2"):
+        choose_resources(ComputeConfig(cpus_per_trial=100), 16)
+    with pytest.raises(InputError, match=r"--compute.gpus-per-trial is 1; expected at most this machine's 0"):
+        choose_resources(ComputeConfig(gpus_per_trial=1), 16)
+    grown = choose_resources(ComputeConfig(gpus_per_trial=0.5, address="auto"), 16)
+    assert grown == TrialResources(1, 0.5)  # a cluster may add such a node

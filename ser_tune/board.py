@@ -98,10 +98,13 @@ class Board:
         done = sum(self.epochs_seen.values())
         fresh = done - self._reused_epochs
         if fresh <= 0:
-            return "time left not known yet"
+            return "time left not known yet" if self._running() else "starting the processes that run trials"
         left = len(self.candidates) * self.n_folds * self.epochs - done
         seconds = (time.monotonic() - self.began) / fresh * left
         return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
+
+    def _running(self) -> bool:
+        return any(key not in self.final for key in self.cells)
 
     def _table(self) -> Any:
         table = Table(title=f"validation {METRIC_NAMES[self.metric]}, candidates x folds", title_justify="left")

@@ -25,16 +25,21 @@ def require(condition: bool, flag: str, found: object, expected: str) -> None:
         raise InputError(f"--{flag} is {found}; expected {expected}")
 
 
+def _shown(metavar: str) -> Any:
+    """How --help shows a flag whose docstring tells its default."""
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint="")
+
+
 @dataclass(frozen=True)
 class DataConfig:
-    data_dir: Path | None = None
+    data_dir: Annotated[Path | None, _shown("DIR")] = None
     """Folder with recordings, searched at any depth; without it synthetic sample corpora are made."""
-    csv: Path | None = None
+    csv: Annotated[Path | None, _shown("FILE")] = None
     """Table of one's own recordings: path,emotion,speaker[,text,corpus]; paths relative to the table."""
-    corpora: tuple[str, ...] = ()
+    corpora: Annotated[tuple[str, ...], _shown("NAME ...")] = ()
     """Use only these of the corpora found, e.g. ravdess tess savee crema-d emo-db (default: all)."""
-    emotions: tuple[Emotion, ...] = EMOTIONS
-    """Use only these emotions; the network has one output for each."""
+    emotions: Annotated[tuple[Emotion, ...], _shown("EMOTION ...")] = EMOTIONS
+    """Use only these of neutral calm happy sad angry fearful disgust surprise; one output for each (default: all)."""
     keep_everything: bool = False
     """Use all that can be decoded: duplicates, contradicting labels and silence too, as the published experiment."""
 
@@ -164,11 +169,11 @@ class SelectionConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    cpus_per_trial: int | None = None
+    cpus_per_trial: Annotated[int | None, _shown("INT")] = None
     """Processors (and threads) for each trial (default: cores divided by trials, at least 1)."""
-    gpus_per_trial: float | None = None
+    gpus_per_trial: Annotated[float | None, _shown("FLOAT")] = None
     """GPUs for each trial, fractions share one (default: 0.25 of a GPU where the cluster has any)."""
-    address: str | None = None
+    address: Annotated[str | None, _shown("ADDRESS")] = None
     """Running Ray cluster to use, e.g. auto or HOST:6379 (default: a local Ray of one's own)."""
 
     def __post_init__(self) -> None:

@@ -60,7 +60,8 @@ def search(config: SearchConfig, console: Console) -> None:
         check_identity(folder, identity(config, preparation))
         run = Run(config, folder, preparation, _candidates(config, folder), start_ray, console)
         for line in preparation.introduction():
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            # A terminal wraps at words; a file gets whole lines.
+            console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
         _run_missing_trials(run)
         _choose(run)
         final_test(config, folder, preparation, start_ray, console)

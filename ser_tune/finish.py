@@ -41,7 +41,7 @@ def final_test(
     """
     choice = read_json(folder.selection)
     exported = _exported(folder, choice)
-    if exported and exported[0].score_card["test"]:
+    if exported and exported[0].score_card["test"] and folder.test.exists():
         return
     folder.outdate_report()
     if folder.test.exists() and not _is_of(read_json(folder.test), choice):

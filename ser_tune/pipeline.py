@@ -21,7 +21,7 @@ from ser_tune.experiment import ExperimentFolder, TrialResult
 from ser_tune.files import json_text, write_atomically, write_json, write_text
 from ser_tune.finish import final_test, outcome
 from ser_tune.model import build_network, summarise
-from ser_tune.preparation import Preparation, check_identity, describe, identity, prepare
+from ser_tune.preparation import Preparation, check_identity, describe, identity, prepare, settings_identity
 from ser_tune.progress import progress_bar
 from ser_tune.report import write_report
 from ser_tune.searcher import choose_resources, run_trials
@@ -55,9 +55,10 @@ def search(config: SearchConfig, console: Console) -> None:
     """Run what is missing of the experiment; progress goes to `console`, the outcome to standard output."""
     folder = ExperimentFolder(config.experiments_dir / config.experiment)
     with folder.claimed(), ray_when_needed(config.compute) as start_ray:
+        check_identity(folder, settings_identity(config))
         with progress_bar(console, "extracting features") as progress:
             preparation = prepare(config, start_ray, progress)
-        check_identity(folder, identity(config, preparation))
+        check_identity(folder, identity(config, preparation.data_fingerprint))
         run = Run(config, folder, preparation, _candidates(config, folder), start_ray, console)
         for line in preparation.introduction():
             # A terminal wraps at words; a file gets whole lines.

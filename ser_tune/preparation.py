@@ -85,10 +85,14 @@ def prepare(
     return Preparation(clips, manifest.excluded, splits.notices, cache, data_fingerprint(manifest.clips), synthetic)
 
 
-def identity(config: SearchConfig, preparation: Preparation) -> dict[str, Any]:
-    """What makes this experiment itself: data, features, splits, model, training and seed."""
+def identity(config: SearchConfig, data_fingerprint: str) -> dict[str, Any]:
+    """What makes an experiment itself: data, features, splits, model, training and seed."""
+    return {"data_fingerprint": data_fingerprint, **settings_identity(config)}
+
+
+def settings_identity(config: SearchConfig) -> dict[str, Any]:
+    """The part of the identity that is known before any recording is read."""
     return {
-        "data_fingerprint": preparation.data_fingerprint,
         "emotions": list(config.data.emotions),
         "keep_everything": config.data.keep_everything,
         "features": {**to_json(config.features), "version": FEATURES_VERSION},
@@ -100,14 +104,17 @@ def identity(config: SearchConfig, preparation: Preparation) -> dict[str, Any]:
 
 
 def check_identity(folder: ExperimentFolder, wanted: dict[str, Any]) -> None:
-    """Raise InputError if the folder holds an experiment of another identity."""
+    """Raise InputError if the folder holds an experiment that differs in any of the keys of `wanted`."""
     if not folder.config.exists():
         if folder.trials.exists():
             raise InputError(f"{folder.root} holds trials but no config.json; choose another --experiment")
         return
-    differences = identity_differences(read_json(folder.config).get("identity", {}), wanted)
+    held = read_json(folder.config).get("identity", {})
+    differences = identity_differences({key: held.get(key) for key in wanted}, wanted)
     if differences:
         shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
+        if "data_fingerprint" in shown:
+            shown = "its recordings or their labels differ from these"
         raise InputError(
             f"{folder.root} holds another experiment ({shown}); choose another --experiment or its settings"
         )
@@ -116,7 +123,7 @@ def check_identity(folder: ExperimentFolder, wanted: dict[str, Any]) -> None:
 def describe(config: SearchConfig, preparation: Preparation, network: list[dict[str, Any]]) -> dict[str, Any]:
     """The content of config.json."""
     return {
-        "identity": identity(config, preparation),
+        "identity": identity(config, preparation.data_fingerprint),
         "config": to_json(config),
         "data_fingerprint": preparation.data_fingerprint,
         "synthetic": preparation.synthetic,

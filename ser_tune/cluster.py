@@ -4,12 +4,14 @@ InputError where the cluster cannot be reached. What ray.init does to signal han
 """
 
 import logging
+import os
 import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
+from ray._private import ray_constants
 
 from ser_tune.config import ComputeConfig
 from ser_tune.errors import InputError
@@ -23,6 +25,7 @@ def connect(compute: ComputeConfig) -> Iterator[None]:
     """Start a local Ray, or join the one at `compute.address`; leave it, or stop one's own, at the end."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if compute.address is None:
+        _stay_on_loopback()
         # "local" also where RAY_ADDRESS is set. Ray turns token authentication on and usage reports off by itself.
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     else:
@@ -33,6 +36,15 @@ def connect(compute: ComputeConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _stay_on_loopback() -> None:
+    """Let a Ray of one's own listen on 127.0.0.1 alone, as it does on Windows and macOS, not on all interfaces.
+
+    Ray's switch for that is read when it is imported: set for the processes it starts, replaced in this one.
+    """
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _join(address: str) -> None:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,45 @@ def test_a_local_ray_is_ones_own_and_quiet_and_leaves_signals_alone() -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     assert not ran.stdout.startswith("192.0.2.1")
+
+
+LISTENERS = """
+import contextlib, os
+from pathlib import Path
+import ray
+from ser_tune.cluster import connect
+from ser_tune.config import ComputeConfig
+
+def listening():
+    sockets = {}
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            values = line.split()
+            if values[3] == "0A":  # LISTEN
+                sockets["socket:[" + values[9] + "]"] = values[1].partition(":")[0]
+    processes = [path for path in Path("/proc").glob("[0-9]*") if path.stat().st_uid == os.getuid()]
+    parents = {path.name: (path / "stat").read_text().rpartition(")")[2].split()[1] for path in processes}
+    below, before = {str(os.getpid())}, 0
+    while len(below) > before:
+        before = len(below)
+        below |= {name for name, parent in parents.items() if parent in below}
+    for name in below:
+        for descriptor in Path("/proc", name, "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if (address := sockets.get(os.readlink(descriptor))):
+                    yield address
+
+with connect(ComputeConfig()):
+    ray.get(ray.remote(lambda: 1).remote())
+    print(*sorted(set(listening())))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads the kernel's table of sockets in /proc")
+def test_a_local_ray_listens_on_loopback_alone() -> None:
+    ran = subprocess.run([sys.executable, "-c", LISTENERS], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and as IPv6 writes it
+    assert set(ran.stdout.split()) <= loopback
+    assert ran.stdout.split()

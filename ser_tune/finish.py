@@ -18,6 +18,7 @@ from ser_tune.errors import InputError
 from ser_tune.experiment import ExperimentFolder, read_json
 from ser_tune.export import Bundle, load_bundle, save_bundle
 from ser_tune.files import write_json
+from ser_tune.metrics import FEW_UNITS
 from ser_tune.model import EmotionNetwork, build_network, weights_sha256
 from ser_tune.preparation import Preparation
 from ser_tune.progress import progress_bar
@@ -153,12 +154,17 @@ def outcome(folder: ExperimentFolder) -> str:
             f"{choice['mean']:.1%}, fold means ± {100 * choice['sd']:.1f} points (candidate {choice['candidate']})",
             f"Test        {', '.join(map(scored, METRIC_NAMES))}",
             f"            {test['n']} clips, 95% intervals by resampling {test['n_interval_units']} "
-            f"{test['interval_unit']}; test split looked at {_times(test['evaluations'])}",
+            f"{test['interval_unit']}{_caution(test)}; test split looked at {_times(test['evaluations'])}",
             f"Report      {folder.report}",
             f"Bundle      {folder.bundle}   try: python -m ser_tune.predict --bundle {folder.bundle} FILE.wav",
             f"TensorBoard tensorboard --logdir {folder.tensorboard}",
         ]
     )
+
+
+def _caution(test: dict[str, Any]) -> str:
+    """Why not to lean on intervals from a handful of speakers: the bootstrap understates their spread."""
+    return " (so few that they come out too narrow)" if test["n_interval_units"] < FEW_UNITS else ""
 
 
 def _times(count: int) -> str:

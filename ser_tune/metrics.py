@@ -14,6 +14,8 @@ Classes = npt.NDArray[np.integer[Any]]
 Confusion = npt.NDArray[np.integer[Any]]
 Score = npt.NDArray[np.float64]
 
+FEW_UNITS = 10  # intervals from fewer speakers than this come out too narrow, and users are told so
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -4,6 +4,7 @@ from typing import Any
 
 from ser_tune.candidates import make_candidate
 from ser_tune.figures import METRIC_NAMES
+from ser_tune.metrics import FEW_UNITS
 from ser_tune.report.evidence import Evidence, chance
 from ser_tune.report.markup import Html, bullets, element, join, note, percent, section
 
@@ -78,7 +79,7 @@ def definitions(evidence: Evidence) -> Html:
     independent = "No speaker is in both the training and the test split, nor in two folds: speaker-independent."
     resampling = f"The 95% intervals come from drawing the {number} test {unit} again and again, with replacement"
     caution = "; as speakers are shared, they say nothing about new speakers" if unit == "clips" else ""
-    if unit == "speakers" and number < 10:
+    if unit == "speakers" and number < FEW_UNITS:
         caution = "; of so few they come out too narrow"
     items = [
         "Accuracy (weighted accuracy, WA): the share of all clips that are recognised. "

@@ -6,6 +6,7 @@ empty files, Git-LFS pointers, what cannot be decoded, no samples, values that a
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import soundfile
 from ser_tune.errors import AudioError
 
 SILENCE_PEAK = 1e-4  # -80 dB of full scale; RAVDESS's quietest clips have an RMS of 6.5e-4
+_SLACK_BYTES = 1024  # some writers miscount their last chunk by a few
+_UNKNOWN_BYTES = 0x7FFFF000  # sizes from here on stand for "until the end"
 _LFS_POINTER = b"version https://git-lfs"
 _UNREADABLE = (soundfile.LibsndfileError, OSError, RuntimeError, ValueError)
 _BLOCK_S = 10
@@ -46,7 +49,9 @@ def read_audio(path: str | Path) -> tuple[Waveform, int]:
     """Return samples [samples, channels], full scale 1.0, and the sample rate [Hz]; raise AudioError."""
     try:
         # As bytes: soundfile would refuse a name that is not UTF-8.
-        waveform, sample_rate = soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            _refuse_cut_short(file)
+            waveform, sample_rate = file.read(dtype="float32", always_2d=True), file.samplerate
     except _UNREADABLE as error:
         raise AudioError(_why_unreadable(Path(path))) from error
     if len(waveform) == 0:
@@ -61,6 +66,7 @@ def read_blocks(path: str | Path) -> Iterator[tuple[Waveform, int]]:
     empty = True
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:
+            _refuse_cut_short(file)
             n_samples = max(1, min(_BLOCK_S * file.samplerate, _BLOCK_VALUES // file.channels))
             while len(block := file.read(n_samples, dtype="float32", always_2d=True)):
                 if not np.isfinite(block).all():
@@ -71,6 +77,18 @@ def read_blocks(path: str | Path) -> Iterator[tuple[Waveform, int]]:
         raise AudioError(_why_unreadable(Path(path))) from error
     if empty:
         raise AudioError("holds no samples")
+
+
+def _refuse_cut_short(file: soundfile.SoundFile) -> None:
+    """Raise AudioError if a WAV or AIFF header promises samples that are not there: libsndfile would not tell.
+
+    A recording written to a pipe promises the largest size there is, which says nothing.
+    """
+    promise = re.search(r"^ *(?:data|SSND) *: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if promise:
+        promised, found = map(int, promise.groups())
+        if found + _SLACK_BYTES < promised < _UNKNOWN_BYTES:
+            raise AudioError(f"cut short: its header promises {promised} bytes of samples, {found} are there")
 
 
 def _why_unreadable(path: Path) -> str:

@@ -9,12 +9,13 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray._private import ray_constants
 
 from ser_tune.config import ComputeConfig
-from ser_tune.errors import InputError
+from ser_tune.errors import InputError, Interrupted
 
 _REACH_TIMEOUT_S = 10
 _EXPECTED = "expected HOST:PORT of the head node of a running cluster (ray start --head), or auto on one of its nodes"
@@ -24,18 +25,33 @@ _EXPECTED = "expected HOST:PORT of the head node of a running cluster (ray start
 def connect(compute: ComputeConfig) -> Iterator[None]:
     """Start a local Ray, or join the one at `compute.address`; leave it, or stop one's own, at the end."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if compute.address is None:
-        _stay_on_loopback()
-        # "local" also where RAY_ADDRESS is set. Ray turns token authentication on and usage reports off by itself.
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    else:
-        _join(compute.address)
     try:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        _start(compute.address)
+        _put_back(handlers)
         yield
     finally:
         ray.shutdown()
+        _put_back(handlers)
+
+
+def _start(address: str | None) -> None:
+    if address is not None:
+        _join(address)
+        return
+    _stay_on_loopback()
+    try:
+        # "local" also where RAY_ADDRESS is set. Ray turns token authentication on and usage reports off by itself.
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except SystemExit as error:
+        if error.code != signal.SIGTERM:
+            raise
+        raise Interrupted(signal.SIGTERM) from error  # how Ray's own handler answers while it starts
+
+
+def _put_back(handlers: dict[signal.Signals, Any]) -> None:
+    """Undo what Ray does to the handlers of signals when it starts and when it ends."""
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _stay_on_loopback() -> None:

@@ -11,24 +11,19 @@ import re
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import tyro
 
-from ser_tune.errors import SerTuneError
+from ser_tune.errors import Interrupted, SerTuneError
 
 Config = TypeVar("Config")
+GRACE_S = 6.0  # for Ray to end its processes; usually 2 to 5
+_received: list[int] = []  # signals that shall end this process
 _BOX_LINE = re.compile(r"[│╭╮╰╯]")
-
-
-class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM arrived; not an Exception, so that no clean-up mistakes it for a failure."""
-
-    def __init__(self, signal_number: int):
-        super().__init__(signal_number)
-        self.signal_number = signal_number
 
 
 def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
@@ -44,19 +39,19 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
         hint = getattr(config, "resume_hint", "")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
+        _end_in_any_case(hint)
         threading.excepthook = _silence_full_disk
         main(config)
     except Interrupted as error:
-        _end_by(error, hint)
+        _end_by(error.signal_number, hint)
     except SerTuneError as error:
         _exit(f"error: {error}", error.exit_status)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
-        interruption = next((one for one in chain_of(error) if isinstance(one, Interrupted)), None)
-        if interruption:  # Ray's compiled code wraps what a signal raises inside it
-            _end_by(interruption, hint)
+        if _received:  # Ray's code wraps what a signal raises inside it, or fails as its processes end
+            _end_by(_received[0], hint)
         if disk_is_full(error):
             _exit(f"error: no space left on the disk{_where(error)}; free some and run the same command again", 1)
         if _is_failure_of_ray(error):
@@ -64,9 +59,33 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
         raise
 
 
-def _end_by(interruption: Interrupted, hint: str) -> NoReturn:
-    name = signal.Signals(interruption.signal_number).name
-    _exit(f"{name} received. {hint}".strip(), 128 + interruption.signal_number)
+def _end_by(signal_number: int, hint: str) -> NoReturn:
+    _exit(_farewell(signal_number, hint), 128 + signal_number)
+
+
+def _farewell(signal_number: int, hint: str) -> str:
+    return f"{signal.Signals(signal_number).name} received. {hint}".strip()
+
+
+def _end_in_any_case(hint: str) -> None:
+    """End GRACE_S after Ctrl-C or SIGTERM even where the main thread hangs in compiled code.
+
+    It does where the signal went to Ray's processes too, as schedulers send it: it waits a minute for them.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        number = 0
+        while number not in (signal.SIGINT, signal.SIGTERM):
+            number = os.read(reader, 1)[0]
+        _received.append(number)
+        time.sleep(GRACE_S)
+        print(_farewell(number, hint), file=sys.stderr, flush=True)
+        os._exit(128 + number)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _is_failure_of_ray(error: Exception) -> bool:

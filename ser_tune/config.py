@@ -36,7 +36,7 @@ class DataConfig:
     """Folder with recordings, searched at any depth; without it synthetic sample corpora are made."""
     csv: Annotated[Path | None, _shown("FILE")] = None
     """Table of one's own recordings: path,emotion,speaker[,text,corpus]; paths relative to the table."""
-    corpora: Annotated[tuple[str, ...], _shown("NAME ...")] = ()
+    corpora: Annotated[tuple[str, ...] | None, _shown("NAME ...")] = None
     """Use only these of the corpora found, e.g. ravdess tess savee crema-d emo-db (default: all)."""
     emotions: Annotated[tuple[Emotion, ...], _shown("EMOTION ...")] = EMOTIONS
     """Use only these of neutral calm happy sad angry fearful disgust surprise; one output for each (default: all)."""
@@ -44,6 +44,7 @@ class DataConfig:
     """Use all that can be decoded: duplicates, contradicting labels and silence too, as the published experiment."""
 
     def __post_init__(self) -> None:
+        require(self.corpora != (), "corpora", "empty", "one name or more, e.g. --corpora ravdess tess")
         require(len(set(self.emotions)) >= 2, "emotions", " ".join(self.emotions) or "empty", "two or more emotions")
         object.__setattr__(self, "emotions", tuple(e for e in EMOTIONS if e in self.emotions))
 

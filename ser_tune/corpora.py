@@ -69,7 +69,7 @@ def read_clips(data: DataConfig) -> tuple[list[Clip], list[Excluded]]:
 
 def _choose(items: list[Clip | Excluded], data: DataConfig) -> list[Clip | Excluded]:
     """The same items, clips of corpora and emotions that were not chosen turned into Excluded."""
-    wanted = {_plain(name): name for name in data.corpora}
+    wanted = {_plain(name): name for name in data.corpora or ()}
     there = {_plain(item.corpus): item.corpus for item in items if isinstance(item, Clip)}
     absent = [name for plain, name in wanted.items() if plain not in there]
     if absent:

@@ -22,3 +22,11 @@ class RunError(SerTuneError):
 
 class AudioError(SerTuneError):
     """One recording cannot be decoded; the message is the reason, without the path."""
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM arrived; not an Exception, so that no clean-up mistakes it for a failure."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(signal_number)
+        self.signal_number = signal_number

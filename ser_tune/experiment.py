@@ -4,7 +4,9 @@ Every file is replaced atomically, trials.jsonl is appended to and fsynced. A to
 a kill can leave, is forgiven; any other damage raises InputError.
 """
 
+import csv
 import dataclasses
+import errno
 import json
 import math
 from collections.abc import Iterator, Mapping
@@ -100,12 +102,28 @@ class ExperimentFolder:
     def claimed(self) -> Iterator[None]:
         """Hold the experiment for this process; InputError if another search runs in it."""
         busy = f"another search is running in {self.root}; wait for it or choose another --experiment"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            (self.root / ".lock").open("a").close()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(
+                f"{self.root} cannot be written ({error.strerror}); choose another --experiments-dir"
+            ) from error
         with lock(self.root / ".lock", busy=busy):
             yield
 
     def outdate_report(self) -> None:
         """Remove the report: what it shows is about to change, and a search that goes on writes it anew."""
         self.report.unlink(missing_ok=True)
+
+    def listed_candidates(self) -> list[str]:
+        """Ids of the candidates in candidates.csv, in its order; none before it is written."""
+        if not self.candidates.exists():
+            return []
+        with self.candidates.open(encoding="utf-8", newline="") as file:
+            return [row["candidate"] for row in csv.DictReader(file)]
 
     def append_trial(self, result: TrialResult) -> None:
         """Append one line to trials.jsonl; it is on the disk when this returns."""

@@ -24,7 +24,7 @@ from ser_tune.preparation import Preparation
 from ser_tune.progress import progress_bar
 from ser_tune.refit import Refit, run_refit
 from ser_tune.searcher import choose_resources
-from ser_tune.testing import evaluate, looks, refuse_other_weights
+from ser_tune.testing import evaluate, is_of, looks, refuse_look
 from ser_tune.tracking import Tracker
 from ser_tune.trial import TrialSettings
 
@@ -45,13 +45,11 @@ def final_test(
     if exported and exported[0].score_card["test"] and folder.test.exists():
         return
     folder.outdate_report()
-    if folder.test.exists() and not _is_of(read_json(folder.test), choice):
-        refuse_other_weights(folder, config.reopen_test, f"candidate {choice['candidate']} ({choice['epochs']} epochs)")
     bundle, network = exported or _refit(config, folder, preparation, choice, start_ray, console)
     weights = weights_sha256(network.state_dict())
     seen = looks(folder)
-    if seen and weights not in seen:
-        refuse_other_weights(folder, config.reopen_test, f"another refit of candidate {choice['candidate']}")
+    if seen and weights not in seen and not config.reopen_test:
+        refuse_look(folder, f"another refit of candidate {choice['candidate']}")
     test = _look(config, preparation, bundle, network) | {
         "candidate": choice["candidate"],
         "epochs": choice["epochs"],
@@ -67,17 +65,13 @@ def final_test(
     save_bundle(folder.bundle, dataclasses.replace(bundle, score_card=bundle.score_card | {"test": tested}), network)
 
 
-def _is_of(record: dict[str, Any], choice: dict[str, Any]) -> bool:
-    return all(record.get(key) == choice[key] for key in ("candidate", "epochs"))
-
-
 def _exported(folder: ExperimentFolder, choice: dict[str, Any]) -> tuple[Bundle, EmotionNetwork] | None:
     """The bundle, if it holds the choice's weights."""
     try:
         bundle, network = load_bundle(folder.bundle)
     except InputError:
         return None
-    return (bundle, network) if _is_of(bundle.score_card, choice) else None
+    return (bundle, network) if is_of(bundle.score_card, choice) else None
 
 
 def _refit(

@@ -16,8 +16,8 @@ from rich.console import Console
 from ser_tune.board import Board
 from ser_tune.candidates import Candidate, list_candidates, make_candidate, trial_seed
 from ser_tune.cluster import connect
-from ser_tune.config import ComputeConfig, SearchConfig
-from ser_tune.experiment import ExperimentFolder, TrialResult
+from ser_tune.config import ComputeConfig, SearchConfig, to_json
+from ser_tune.experiment import ExperimentFolder, TrialResult, read_json
 from ser_tune.files import json_text, write_atomically, write_json, write_text
 from ser_tune.finish import final_test, outcome
 from ser_tune.model import build_network, summarise
@@ -26,6 +26,7 @@ from ser_tune.progress import progress_bar
 from ser_tune.report import write_report
 from ser_tune.searcher import choose_resources, run_trials
 from ser_tune.selection import choose, index_results, selection_record, summarise_candidates
+from ser_tune.testing import refuse_another_choice
 from ser_tune.tracking import Tracker
 from ser_tune.training import EpochScores
 from ser_tune.trial import Trial, TrialSettings, list_trials
@@ -86,32 +87,35 @@ def ray_when_needed(compute: ComputeConfig) -> Iterator[Callable[[], None]]:
 
 
 def _candidates(config: SearchConfig, folder: ExperimentFolder) -> list[Candidate]:
-    """The candidates of the space, then those that earlier runs of the experiment tried."""
-    earlier = [make_candidate(result.hyperparameters) for result in folder.read_trials()]
-    return list({candidate.id: candidate for candidate in [*list_candidates(config.space), *earlier]}.values())
+    """The candidates of the experiment so far in their order, then those that the space adds."""
+    tried = [make_candidate(result.hyperparameters) for result in folder.read_trials()]
+    known = {candidate.id: candidate for candidate in [*list_candidates(config.space), *tried]}
+    listed = [name for name in folder.listed_candidates() if name in known]
+    return [known[name] for name in dict.fromkeys([*listed, *known])]
 
 
 def _run_missing_trials(run: Run) -> None:
     """Run the trials of the space that are not finished."""
     config, folder = run.config, run.folder
+    space = list_candidates(config.space)
+    wanted = list_trials(space, config.splits.folds, config.seed)
     results = run.results()
-    wanted = list_trials(list_candidates(config.space), config.splits.folds, config.seed)
-    pending = [trial for trial in wanted if trial.key not in results]
-    if pending or not folder.config.exists():
-        folder.outdate_report()
+    done = {trial.key: results[trial.key] for trial in wanted if trial.key in results}
+    pending = [trial for trial in wanted if trial.key not in done]
+    if not folder.config.exists():
         _write_inputs(run)
     tracker = Tracker(folder.tensorboard)
     tracker.sync(list(results.values()))
     if not pending:
         return
-    if results:
-        run.console.print(f"going on: {len(wanted) - len(pending)} of {len(wanted)} trials are finished already")
+    if done:
+        run.console.print(f"going on: {len(done)} of {len(wanted)} trials are finished already")
     run.start_ray()
-    data = run.preparation.load(config, "train")
     resources = choose_resources(config.compute, len(wanted))
+    data = run.preparation.load(config, "train")
     settings = TrialSettings(config.model, config.training, run.preparation.data_fingerprint, resources.cpus)
-    board = Board(run.console, run.candidates, config.splits.folds, config.training.epochs, config.selection.metric)
-    board.show_finished(results)
+    board = Board(run.console, space, config.splits.folds, config.training.epochs, config.selection.metric)
+    board.show_finished(done)
     try:
         with board:
             run_trials(pending, data, settings, resources, [_Recorder(folder), _TensorBoard(tracker), board])
@@ -130,17 +134,26 @@ def _write_inputs(run: Run) -> None:
 
 
 def _choose(run: Run) -> None:
-    """Write candidates.csv and selection.json, if they change."""
+    """Write candidates.csv and selection.json, if they change, and a config.json that names what was compared.
+
+    InputError, with everything left as it was, where the test split was opened for another choice.
+    """
     majority = run.preparation.clips["emotion"].value_counts(normalize=True).max()
     n_folds, metric = run.config.splits.folds, run.config.selection.metric
     summaries = summarise_candidates(run.candidates, run.results(), n_folds, metric, majority)
-    table = pd.DataFrame([summary.row() for summary in summaries]).to_csv(index=False)
-    _update(run.folder, run.folder.candidates, table)
     for summary in summaries:
         if summary.status != "complete":
             text = f"{summary.candidate.label} has a finite score on {summary.folds_done} of {n_folds} folds only and "
-            run.console.print(f"{text}cannot be chosen; the same command runs what is missing", style="yellow")
+            text += "cannot be chosen; a search with it in --space runs what is missing"
+            run.console.print(text, style="yellow", soft_wrap=not run.console.is_terminal)
     choice = selection_record(choose(summaries), summaries, metric)
+    refuse_another_choice(run.folder, choice, reopen_test=run.config.reopen_test)
+    recorded, now = read_json(run.folder.config)["config"], to_json(run.config)
+    if any(recorded[part] != now[part] for part in ("space", "selection")):
+        run.folder.outdate_report()
+        _write_inputs(run)
+    table = pd.DataFrame([summary.row() for summary in summaries]).to_csv(index=False)
+    _update(run.folder, run.folder.candidates, table)
     _update(run.folder, run.folder.selection, json_text(choice))
 
 

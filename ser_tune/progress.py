@@ -1,6 +1,7 @@
 """A progress bar on a terminal; a plain line for every tenth of the work where there is none."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -8,10 +9,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 @contextlib.contextmanager
-def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function to call with the items done and the items in all; shows nothing until it is called."""
+def progress_bar(console: Console, what: str, quiet_s: float = 3.0) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function to call with the items done and the items in all; shows nothing until it is called.
+
+    Plain lines begin after `quiet_s` [s]: what is done sooner needs none.
+    """
     if not console.is_terminal:
-        yield _plain_lines(console, what)
+        yield _plain_lines(console, what, quiet_s)
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bar:
@@ -23,13 +27,14 @@ def progress_bar(console: Console, what: str) -> Iterator[Callable[[int, int], N
         yield show
 
 
-def _plain_lines(console: Console, what: str) -> Callable[[int, int], None]:
+def _plain_lines(console: Console, what: str, quiet_s: float) -> Callable[[int, int], None]:
     tenths_said = -1
+    begin = time.monotonic() + quiet_s
 
     def say(done: int, total: int) -> None:
         nonlocal tenths_said
         tenths = 10 * done // max(1, total)
-        if tenths > tenths_said:
+        if tenths > tenths_said and time.monotonic() >= begin:
             tenths_said = tenths
             console.print(f"{what}: {done}/{total}", markup=False, highlight=False)
 

@@ -4,7 +4,7 @@ test.json counts looks by the weights that were looked at. The same weights agai
 the same look; other weights are refused unless the user asks for another look.
 """
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -21,15 +21,26 @@ def looks(folder: ExperimentFolder) -> list[str]:
     return list(read_json(folder.test)["weights_sha256"]) if folder.test.exists() else []
 
 
-def refuse_other_weights(folder: ExperimentFolder, reopen_test: bool, wanted: str) -> None:
-    """Raise InputError: `wanted`, in words, is not what the test split was opened for, and no flag allows it."""
-    if not reopen_test:
-        seen = read_json(folder.test)
-        raise InputError(
-            f"the test split was already looked at by candidate {seen['candidate']} after {seen['epochs']} epochs, "
-            f"and now {wanted} would look too: a test set chosen on is no test; nothing was opened. "
-            "--reopen-test allows it, and test.json counts it"
-        )
+def refuse_another_choice(folder: ExperimentFolder, choice: dict[str, Any], *, reopen_test: bool) -> None:
+    """Raise InputError if the test split was opened for another candidate or number of epochs."""
+    if folder.test.exists() and not is_of(read_json(folder.test), choice) and not reopen_test:
+        wanted = f"candidate {choice['candidate']} after {choice['epochs']} epochs, {choice['hyperparameters']},"
+        refuse_look(folder, wanted)
+
+
+def is_of(record: dict[str, Any], choice: dict[str, Any]) -> bool:
+    """Whether test.json or a score card is of this candidate and number of epochs."""
+    return all(record.get(key) == choice[key] for key in ("candidate", "epochs"))
+
+
+def refuse_look(folder: ExperimentFolder, wanted: str) -> NoReturn:
+    """Raise InputError: `wanted`, in words, is not what the test split was opened for."""
+    seen = read_json(folder.test)
+    raise InputError(
+        f"the test split was already looked at by candidate {seen['candidate']} after {seen['epochs']} epochs, "
+        f"and now {wanted} would look too; a test split that one chooses on is no test, so it stays closed and the "
+        "earlier outcome as it is. --reopen-test opens it again, and test.json counts that"
+    )
 
 
 def evaluate(

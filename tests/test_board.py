@@ -60,7 +60,7 @@ def test_progress_is_shown_only_once_there_is_work(terminal: bool) -> None:
     with progress_bar(console, "extracting features"):
         pass
     assert "extracting" not in shown.getvalue()
-    with progress_bar(console, "extracting features") as progress:
+    with progress_bar(console, "extracting features", quiet_s=0) as progress:
         for done in range(101):
             progress(done, 100)
     assert "100/100" in shown.getvalue()

@@ -58,8 +58,24 @@ def test_an_end_is_one_line_and_its_exit_status(body: str, status: int, said: st
     assert done.stderr.count("\n") == 1
 
 
-def test_an_interruption_that_compiled_code_wrapped_is_still_one() -> None:
-    done = program("from ser_tune.command import Interrupted; raise SystemError('x') from Interrupted(15)")
+@pytest.mark.parametrize(
+    "answer",
+    ["raise SystemError('wrapped')", "pass  # hangs, and no signal gets through", "raise RuntimeError('lost')"],
+)
+def test_a_signal_ends_the_command_whatever_the_code_below_makes_of_it(answer: str) -> None:
+    body = f"""
+    import os, signal, time
+    def wait():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    try:
+        wait()
+    except BaseException:
+        time.sleep(0.5)
+        {answer}
+        time.sleep(60)
+"""
+    done = program(body)
     assert done.returncode == 143
     assert done.stderr == "SIGTERM received. run the same command again\n"
 

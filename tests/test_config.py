@@ -46,6 +46,7 @@ def test_the_defaults_are_the_published_experiment() -> None:
         *((ComputeConfig(), "cpus_per_trial", value) for value in [0, -1]),
         *((SearchConfig(), "seed", value) for value in [-1, 2**32]),
         *((SearchConfig(), "experiment", value) for value in ["", "..", "a/b", ".hidden", "a" * 101]),
+        (DataConfig(), "corpora", ()),
         *((DataConfig(), "emotions", value) for value in [(), ("sad",), ("sad", "sad")]),
     ],
 )

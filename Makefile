@@ -2,7 +2,7 @@
 # Both install into .venv first; a second call installs nothing.
 
 PYTHON = python3
-ARGS = --experiment sample --training.epochs 12
+ARGS = --experiment sample --training.epochs 10
 
 # Touched when an installation is complete; UNFINISHED lies there while one runs.
 INSTALLED = .venv/installed

@@ -202,7 +202,7 @@ def _write_config(folder: ExperimentFolder, config: SearchConfig, synthetic: boo
             "git_commit": "6250045f1c7d0a9be2b1c0ffee5ca1ab1e0ddba1",
             "data_fingerprint": "5f0c2a9b7d31",
             "identity": {"data": "5f0c2a9b7d31", "splits": to_json(config.splits), "seed": 0},
-            "command": f"python -m ser_tune.search --experiment {config.experiment} --training.epochs 12",
+            "command": f"python -m ser_tune.search --experiment {config.experiment} --training.epochs 10",
             "notices": ['corpus "tess" has 2 speakers, fewer than 4 folds: two folds validate none of its clips'],
             "synthetic": synthetic,
             "network": [{"layer": layer, "output": size, "parameters": count} for layer, size, count in NETWORK],

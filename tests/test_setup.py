@@ -79,7 +79,7 @@ def test_changed_requirements_are_installed(clone: Path, changed: str) -> None:
 
 def test_search_takes_other_arguments(clone: Path) -> None:
     search = ".venv/bin/python -m ser_tune.search"
-    assert planned(clone, "search") == f"{search} --experiment sample --training.epochs 12\n"
+    assert planned(clone, "search") == f"{search} --experiment sample --training.epochs 10\n"
     assert planned(clone, "search", "ARGS=--data-dir DIR") == f"{search} --data-dir DIR\n"
 
 

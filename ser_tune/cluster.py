@@ -27,10 +27,12 @@ def connect(compute: ComputeConfig) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _start(compute.address)
-        _put_back(handlers)
-        yield
+        try:
+            _put_back(handlers)
+            yield
+        finally:
+            ray.shutdown()
     finally:
-        ray.shutdown()
         _put_back(handlers)
 
 

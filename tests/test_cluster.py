@@ -35,6 +35,15 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         connect(ComputeConfig(address=address)).__enter__()
 
 
+@pytest.mark.ray
+def test_a_refused_address_leaves_a_ray_that_runs_already_alone(local_ray: None) -> None:
+    import ray
+
+    with pytest.raises(InputError):
+        connect(ComputeConfig(address="nonsense")).__enter__()
+    assert ray.is_initialized()
+
+
 LOCAL = """
 import os, signal, sys
 import ray

@@ -14,10 +14,10 @@ search: $(INSTALLED) ## make search ARGS="--data-dir DIR" searches with other ar
 	.venv/bin/python -m ser_tune.search $(ARGS)
 
 test: $(INSTALLED) ## names at its end what it left out
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 test-fast: $(INSTALLED) ## all but the tests that start Ray
-	.venv/bin/pytest -m "not ray"
+	.venv/bin/pytest -n 2 --dist loadfile -m "not ray"
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check

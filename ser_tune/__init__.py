@@ -4,8 +4,8 @@ A module imports only modules above it; commands import no other command. Read i
 
     errors.py       the errors a user may meet
     files.py        atomic replacement, durable appends, locks
-    config.py       every setting, its default and its --help text
-    experiment.py   the folder of one experiment: file names, trials.jsonl
+    config/         every setting, its default and its --help text; the search space
+    experiment.py   the folder of one experiment: file names, trials.jsonl, decisions.jsonl
     audio.py        one recording -> samples and facts (hash, duration, rate)
     adapters.py     one short adapter per corpus: the name of a recording -> speaker, emotion, text
     corpora.py      a folder or a table of recordings -> clips
@@ -22,13 +22,17 @@ A module imports only modules above it; commands import no other command. Read i
     metrics.py      accuracy, UAR, macro F1, confusion, intervals
     model.py        ModelConfig -> a fresh network
     training.py     the one epoch loop, used by trials and by the refit
-    candidates.py   the search space -> candidates; the seeds of trials
+    candidates.py   the search space -> candidates of a grid or at random; the seeds of trials
+    race.py         which candidates need no further folds: a paired test
+    schedule.py     which trial comes next, which candidates are dropped; pure
+    study.py        the candidate that Optuna's TPE proposes next
     selection.py    results -> fold means -> the choice; refuses gaps
+    certainty.py    how sure the choice is: corrected intervals, paired differences
     trial.py        (candidate, fold) -> its result; what Ray Tune runs
-    searcher.py     which trial comes next (a Ray Tune Searcher)
+    searcher.py     a Ray Tune Searcher of (candidate, fold) trials
     refit.py        the final trainer: the choice on the whole training split
     testing.py      the test split is opened here and nowhere else
-    figures.py      what people look at: curves, confusion matrix, scores, network
+    figures/        what people look at: curves, race, hyperparameters, confusion matrix, scores, network
     events.py       TensorBoard's event files
     tracking.py     what TensorBoard is shown
     export.py       the bundle: save and load
@@ -37,6 +41,8 @@ A module imports only modules above it; commands import no other command. Read i
     board.py, progress.py   what a terminal shows while work goes on
     cluster.py      a Ray of one's own, or the one that is named
     preparation.py  recordings -> the experiment's data: the steps above up to the splits
+    staging.py      the features a candidate asks for -> its data in the object store
+    fold_search.py  runs what is missing of a search; every result and decision on the disk
     finish.py       the choice -> refit, one look at the test split, bundle, outcome
     pipeline.py     the steps of a search in their order
     command.py      what all commands share: parsing, signals, exit status

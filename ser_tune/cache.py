@@ -109,11 +109,12 @@ def extract(
     *,
     start_ray: Callable[[], object] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    beside_trials: bool = False,
 ) -> FeatureCache:
     """Return facts and features of the recordings at the absolute `paths`, extracting what is not there yet.
 
     Only then is `start_ray` called, without which Ray must be initialised, and `progress`, with the recordings
-    done and to do.
+    done and to do. `beside_trials` extracts though trials hold all processors, instead of waiting for one.
     """
     folder = cache_dir.absolute() / fingerprint(features)
     index, damaged = _read_index(folder)
@@ -124,7 +125,7 @@ def extract(
         publish(folder, _about(features), [], withdrawn=damaged)
         if start_ray:
             start_ray()
-        _extract_missing(missing, features, index, progress)
+        _extract_missing(missing, features, index, progress, beside_trials)
         notices = [f"{folder / name} was damaged or gone; its recordings were extracted anew" for name in damaged]
     facts = {path: index.facts(path) for path in paths}
     n_extracted = sum(not facts[path].error for path in missing)
@@ -161,13 +162,17 @@ def _check_writable(folder: Path) -> None:
 
 
 def _extract_missing(
-    missing: list[str], features: FeatureConfig, index: _Index, progress: Callable[[int, int], None] | None
+    missing: list[str],
+    features: FeatureConfig,
+    index: _Index,
+    progress: Callable[[int, int], None] | None,
+    beside_trials: bool,
 ) -> None:
     """Publish each shard as soon as its task ends, so that a kill loses only the unfinished ones."""
     done = 0
     report = progress or (lambda _done, _total: None)
     report(done, len(missing))
-    for shard in _run_tasks(missing, features, index.folder):
+    for shard in _run_tasks(missing, features, index.folder, beside_trials):
         try:
             index.add(shard)
         except RunError as error:
@@ -180,7 +185,7 @@ def _extract_missing(
         report(done, len(missing))
 
 
-def _run_tasks(missing: list[str], features: FeatureConfig, folder: Path) -> Iterator[Shard]:
+def _run_tasks(missing: list[str], features: FeatureConfig, folder: Path, beside_trials: bool) -> Iterator[Shard]:
     """Yield the shards in the order in which tasks finish them."""
     n_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
     clips_per_shard = min(CLIPS_PER_SHARD, max(CLIPS_PER_GROUP, math.ceil(len(missing) / (4 * n_cpus))))
@@ -191,7 +196,8 @@ def _run_tasks(missing: list[str], features: FeatureConfig, folder: Path) -> Ite
             extract_shard,
             batch_size=None,
             fn_kwargs={"features": features, "folder": folder},
-            compute=ray.data.TaskPoolStrategy(),
+            compute=ray.data.TaskPoolStrategy(size=n_cpus if beside_trials else None),
+            num_cpus=0 if beside_trials else 1,
         )
         for batch in shards.iter_batches(batch_size=None, prefetch_batches=0):
             columns = {name: values.tolist() for name, values in batch.items()}

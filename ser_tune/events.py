@@ -6,7 +6,7 @@ their metrics averaged.
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 FLUSH_S = 5  # an open TensorBoard shows an epoch this long after it ended, at most
 PATTERN = "events.out.tfevents.*"
+
+TYPES = {
+    "string_value": api_pb2.DATA_TYPE_STRING,
+    "number_value": api_pb2.DATA_TYPE_FLOAT64,
+    "bool_value": api_pb2.DATA_TYPE_BOOL,
+}
 
 Points = dict[tuple[str, int], float | None]
 """Scalars by tag and step, as single-precision numbers; None stands for nan, which equals nothing."""
@@ -70,9 +76,13 @@ def _single(value: float) -> float | None:
         return None if math.isnan(value) else float(np.float32(value))
 
 
-def describe_experiment(hyperparameters: Mapping[str, Any], metrics: Mapping[str, str]) -> Summary:
-    """The record that tells HPARAMS its columns: the hyperparameters' types, the metrics' tags and headings."""
-    columns = [api_pb2.HParamInfo(name=name, type=_type(value)) for name, value in hyperparameters.items()]
+def describe_experiment(hyperparameters: Mapping[str, Collection[Any]], metrics: Mapping[str, str]) -> Summary:
+    """The record that tells HPARAMS its columns: hyperparameters with the values they take, tags of metrics, headings.
+
+    TensorBoard ticks the first five columns, those that differ before the others; words it shows and filters by
+    only where all of them are listed.
+    """
+    columns = [_column(name, hyperparameters[name]) for name in sorted(hyperparameters)]
     scores = [
         api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag), display_name=heading) for tag, heading in metrics.items()
     ]
@@ -80,12 +90,18 @@ def describe_experiment(hyperparameters: Mapping[str, Any], metrics: Mapping[str
     return _record(metadata.EXPERIMENT_TAG, HParamsPluginData(experiment=experiment))
 
 
-def described_names(run: Run) -> set[str]:
-    """The hyperparameters that the run's experiment record names."""
-    if metadata.EXPERIMENT_TAG not in run.records:
-        return set()
-    experiment = metadata.parse_experiment_plugin_data(run.records[metadata.EXPERIMENT_TAG])
-    return {info.name for info in experiment.hparam_infos}
+def _column(name: str, values: Collection[Any]) -> api_pb2.HParamInfo:
+    kinds = {_value(value)[0] for value in values}
+    column = api_pb2.HParamInfo(name=name, differs=len(values) > 1, type=TYPES[min(kinds, key=list(TYPES).index)])
+    if column.type == api_pb2.DATA_TYPE_STRING:
+        column.domain_discrete.extend(sorted(str(value) for value in values))
+    return column
+
+
+def is_described(run: Run, experiment: Summary) -> bool:
+    """Whether the run holds this very record of its experiment."""
+    (expected,) = experiment.value
+    return bool(run.records.get(metadata.EXPERIMENT_TAG) == expected.metadata.plugin_data.content)
 
 
 def session(hyperparameters: Mapping[str, Any], group: str, start_s: float, end_s: float) -> list[Summary]:
@@ -121,8 +137,3 @@ def _value(value: Any) -> tuple[str, Any]:
     if isinstance(value, bool):  # before int, which a bool is too
         return "bool_value", value
     return ("number_value", value) if isinstance(value, int | float) else ("string_value", str(value))
-
-
-def _type(value: Any) -> int:
-    types = {"bool_value": api_pb2.DATA_TYPE_BOOL, "number_value": api_pb2.DATA_TYPE_FLOAT64}
-    return int(types.get(_value(value)[0], api_pb2.DATA_TYPE_STRING))

@@ -1,22 +1,24 @@
 """The folder of one experiment: the only module that knows its file names, and how to write them safely.
 
-Every file is replaced atomically, trials.jsonl is appended to and fsynced. A torn last line of it, which
-a kill can leave, is forgiven; any other damage raises InputError.
+Every file is replaced atomically; trials.jsonl and decisions.jsonl are appended to and fsynced. A torn last line
+of them, which a kill can leave, is forgiven; any other damage raises InputError.
 """
 
-import csv
 import dataclasses
 import errno
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ser_tune.errors import InputError
 from ser_tune.files import append_line, lock, whole_lines
+
+Line = TypeVar("Line")
+TrialKey = tuple[str, int, int]  # candidate, fold, repeat
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class TrialResult:
     node: str
     device: str
     data_fingerprint: str
+
+    @property
+    def key(self) -> TrialKey:
+        return self.candidate, self.fold, self.repeat
 
     def curve(self, metric: str) -> list[float]:
         """The validation curve of `metric`: accuracy, uar or macro_f1, one number per epoch."""
@@ -69,6 +75,10 @@ class ExperimentFolder:
     @property
     def trials(self) -> Path:
         return self.root / "trials.jsonl"
+
+    @property
+    def decisions(self) -> Path:
+        return self.root / "decisions.jsonl"
 
     @property
     def candidates(self) -> Path:
@@ -118,31 +128,33 @@ class ExperimentFolder:
         """Remove the report: what it shows is about to change, and a search that goes on writes it anew."""
         self.report.unlink(missing_ok=True)
 
-    def listed_candidates(self) -> list[str]:
-        """Ids of the candidates in candidates.csv, in its order; none before it is written."""
-        if not self.candidates.exists():
-            return []
-        with self.candidates.open(encoding="utf-8", newline="") as file:
-            return [row["candidate"] for row in csv.DictReader(file)]
-
     def append_trial(self, result: TrialResult) -> None:
         """Append one line to trials.jsonl; it is on the disk when this returns."""
         values = {key: _nullable(value) for key, value in dataclasses.asdict(result).items()}
         append_line(self.trials, json.dumps(values, allow_nan=False))
 
+    def append_decision(self, decision: Mapping[str, Any]) -> None:
+        """Append one line to decisions.jsonl; it is on the disk when this returns."""
+        append_line(self.decisions, json.dumps(decision, allow_nan=False))
+
+    def read_decisions(self) -> list[dict[str, Any]]:
+        """What the search decided, in order: candidates proposed and dropped, trials given up."""
+        return _read_lines(self.decisions, json.loads)
+
     def read_trials(self) -> list[TrialResult]:
         """The finished trials in the order they ended."""
-        if not self.trials.exists():
-            return []
-        results = []
-        for number, line in enumerate(whole_lines(self.trials), start=1):
-            try:
-                results.append(_parse_trial(line))
-            except (ValueError, TypeError) as error:
-                raise InputError(
-                    f"line {number} of {self.trials} is damaged ({error}); delete that line and run again"
-                ) from error
-        return results
+        return _read_lines(self.trials, _parse_trial)
+
+
+def _read_lines(path: Path, parse: Callable[[bytes], Line]) -> list[Line]:
+    """The parsed lines of a file that append_line made; InputError names one that is damaged."""
+    parsed = []
+    for number, line in enumerate(whole_lines(path) if path.exists() else [], start=1):
+        try:
+            parsed.append(parse(line))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"line {number} of {path} is damaged ({error}); delete that line and run again") from error
+    return parsed
 
 
 def _nullable(value: Any) -> Any:

@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ser_tune.board import METRIC_NAMES
 from ser_tune.candidates import make_candidate, refit_seed
-from ser_tune.config import Metric, SearchConfig
+from ser_tune.config import SearchConfig, resolve
 from ser_tune.errors import InputError
 from ser_tune.experiment import ExperimentFolder, read_json
 from ser_tune.export import Bundle, load_bundle, save_bundle
 from ser_tune.files import write_json
-from ser_tune.metrics import FEW_UNITS
+from ser_tune.metrics import FEW_UNITS, METRIC_NAMES
 from ser_tune.model import EmotionNetwork, build_network, weights_sha256
 from ser_tune.preparation import Preparation
 from ser_tune.progress import progress_bar
@@ -50,7 +49,7 @@ def final_test(
     seen = looks(folder)
     if seen and weights not in seen and not config.reopen_test:
         refuse_look(folder, f"another refit of candidate {choice['candidate']}")
-    test = _look(config, preparation, bundle, network) | {
+    test = _look(config, preparation, bundle, network, start_ray) | {
         "candidate": choice["candidate"],
         "epochs": choice["epochs"],
         "weights_sha256": seen if weights in seen else [*seen, weights],
@@ -85,11 +84,13 @@ def _refit(
     """Train the choice on the whole training split and export it, not yet tested."""
     start_ray()
     resources = choose_resources(config.compute, 1)
-    settings = TrialSettings(config.model, config.training, preparation.data_fingerprint, resources.cpus)
+    settings = TrialSettings(config.base, preparation.data_fingerprint, resources.cpus)
     candidate = make_candidate(choice["hyperparameters"])
+    setting = resolve(config.base, candidate.hyperparameters)
+    cache = preparation.other_features(setting.features, config.cache_dir, start_ray=start_ray)
     with progress_bar(console, f"refitting {candidate.label}") as progress:
         refit = run_refit(
-            preparation.load(config, "train"),
+            preparation.label("train", cache, config.data.emotions),
             settings,
             resources,
             candidate,
@@ -97,14 +98,13 @@ def _refit(
             refit_seed(config.seed),
             lambda scores: progress(scores.epoch, choice["epochs"]),
         )
-    features = config.features
-    network = build_network(config.model, features.n_coefficients, features.n_frames, len(config.data.emotions))
+    network = build_network(setting.model, *setting.features.shape, len(config.data.emotions))
     network.load_state_dict(refit.weights)
     bundle = Bundle(
-        features=features,
+        features=setting.features,
         emotions=config.data.emotions,
         standardisation=refit.standardisation,
-        model=config.model,
+        model=setting.model,
         score_card=_score_card(config, preparation, choice, refit),
     )
     save_bundle(folder.bundle, bundle, network)
@@ -114,7 +114,7 @@ def _refit(
 def _score_card(config: SearchConfig, preparation: Preparation, choice: dict[str, Any], refit: Refit) -> dict[str, Any]:
     """What a user of the bundle must know of its worth; `test` is null until it was tested."""
     return {
-        **choice,
+        **{key: value for key, value in choice.items() if key != "network"},
         "data_fingerprint": preparation.data_fingerprint,
         "synthetic": preparation.synthetic,
         "protocol": config.splits.protocol,
@@ -125,10 +125,17 @@ def _score_card(config: SearchConfig, preparation: Preparation, choice: dict[str
     }
 
 
-def _look(config: SearchConfig, preparation: Preparation, bundle: Bundle, network: EmotionNetwork) -> dict[str, Any]:
+def _look(
+    config: SearchConfig,
+    preparation: Preparation,
+    bundle: Bundle,
+    network: EmotionNetwork,
+    start_ray: Callable[[], None],
+) -> dict[str, Any]:
     """Open the test split."""
     rows = preparation.clips[preparation.clips["split"] == "test"]
-    test = preparation.load(config, "test")
+    cache = preparation.other_features(bundle.features, config.cache_dir, start_ray=start_ray)
+    test = preparation.label("test", cache, config.data.emotions)
     speakers, corpora = rows["speaker"].tolist(), rows["corpus"].tolist()
     return evaluate(network, bundle.standardisation, test, speakers, corpora, config.splits.protocol, config.seed)
 
@@ -138,7 +145,7 @@ def outcome(folder: ExperimentFolder) -> str:
     choice, test = read_json(folder.selection), read_json(folder.test)
     label = make_candidate(choice["hyperparameters"]).label
 
-    def scored(metric: Metric) -> str:
+    def scored(metric: str) -> str:
         low, high = test[f"{metric}_interval"]
         return f"{METRIC_NAMES[metric]} {test[metric]:.1%} [{low:.1%}, {high:.1%}]"
 
@@ -146,6 +153,7 @@ def outcome(folder: ExperimentFolder) -> str:
         [
             f"Chosen      {label}, {choice['epochs']} epochs: validation {METRIC_NAMES[choice['metric']]} "
             f"{choice['mean']:.1%}, fold means ± {100 * choice['sd']:.1f} points (candidate {choice['candidate']})",
+            f"            {choice['certainty']}",
             f"Test        {', '.join(map(scored, METRIC_NAMES))}",
             f"            {test['n']} clips, 95% intervals by resampling {test['n_interval_units']} "
             f"{test['interval_unit']}{_caution(test)}; test split looked at {_times(test['evaluations'])}",

@@ -1,24 +1,23 @@
 """A recording of any rate, channels and length -> the emotions of its windows and their mean.
 
-It is decoded, resampled and classified piece by piece, so that its length costs no memory. Raises AudioError
-where it cannot be decoded or holds no sound.
+It is decoded, resampled and classified piece by piece, so that its length costs no memory; decoded twice where
+the bundle was trained on clips trimmed of silence. Raises AudioError where it cannot be decoded or holds no sound.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 import torch
 
 from ser_tune.audio import SILENCE_PEAK, Waveform, read_blocks
 from ser_tune.config import FeatureConfig
 from ser_tune.errors import AudioError
 from ser_tune.export import Bundle
-from ser_tune.features import extract_features, prepare
+from ser_tune.features import Sound, between, extract_features, find_sound, prepare, resample
 from ser_tune.model import EmotionNetwork
 
 WINDOWS_AT_ONCE = 16
@@ -45,11 +44,16 @@ class Classification:
 
 
 def classify(path: str | Path, bundle: Bundle, network: EmotionNetwork) -> Classification:
-    """Classify one recording; windows without sound are left out of the mean. Raises AudioError."""
+    """Classify one recording; windows without sound are left out of the mean. Raises AudioError.
+
+    With trim_db silence is trimmed as in training: once, from both ends of the recording, against its loudest frame.
+    The first window is thus what training would have seen of it; none loses a pause within the recording.
+    """
     settings = bundle.features
+    sound = find_sound(_pieces(path, settings), settings) if settings.trim_db else None
     windows: list[Window] = []
     end = 0
-    for batch in _batches(cut_windows(path, settings), WINDOWS_AT_ONCE):
+    for batch in _batches(cut_windows(path, settings, sound), WINDOWS_AT_ONCE):
         end = batch[-1][0] + len(batch[-1][1])
         sounding = [(start, samples) for start, samples in batch if _holds_sound(samples)]
         if sounding:
@@ -60,42 +64,37 @@ def classify(path: str | Path, bundle: Bundle, network: EmotionNetwork) -> Class
     if not windows:
         raise AudioError("holds no sound: there is nothing to classify")
     mean = np.mean([window.probabilities for window in windows], axis=0)
-    return Classification(end / settings.sample_rate, windows, mean)
+    n_samples = sound.n_samples if sound else end
+    return Classification(n_samples / settings.sample_rate, windows, mean)
 
 
-def cut_windows(path: str | Path, settings: FeatureConfig) -> Iterator[tuple[int, Waveform]]:
-    """Yield the first sample of each window and its samples, mono at settings.sample_rate.
+def cut_windows(
+    path: str | Path, settings: FeatureConfig, sound: Sound | None = None
+) -> Iterator[tuple[int, Waveform]]:
+    """Yield each window's first sample in the recording and its samples, mono at settings.sample_rate.
 
-    Windows last duration_s and do not overlap, but for the last, which ends with the recording; a rest below
-    one hop makes none. A shorter recording is one shorter window.
+    Windows of `sound`, or else of the whole recording, last duration_s and do not overlap, but for the last, which
+    ends with it; a rest below one hop makes none. What is shorter than a window is one shorter window.
     """
-    n_samples, start = settings.n_samples, 0
+    pieces, first = _pieces(path, settings), 0
+    if sound:
+        pieces, first = between(pieces, sound.start, sound.end), sound.start
+    n_samples, start = settings.n_samples, first
     pending = window = np.zeros(0, np.float32)
-    for piece in _resampled(path, settings.sample_rate):
+    for piece in pieces:
         pending = np.concatenate([pending, piece])
         while len(pending) >= n_samples:
             window, pending = pending[:n_samples], pending[n_samples:]
             yield start, window
             start += n_samples
-    if start == 0:
-        yield 0, pending
+    if start == first:
+        yield first, pending
     elif len(pending) >= settings.hop_length:
         yield start + len(pending) - n_samples, np.concatenate([window, pending])[-n_samples:]
 
 
-def _resampled(path: str | Path, sample_rate: int) -> Iterator[Waveform]:
-    """The recording as mono pieces at `sample_rate` [Hz], to the bit what features.prepare makes of the whole."""
-    resampler: soxr.ResampleStream | None = None
-    for block, found_rate in read_blocks(path):
-        mono = block.mean(axis=1, dtype=np.float32)
-        if found_rate == sample_rate:
-            yield mono
-            continue
-        if resampler is None:
-            resampler = soxr.ResampleStream(found_rate, sample_rate, 1, dtype="float32", quality="HQ")
-        yield resampler.resample_chunk(mono)
-    if resampler is not None:
-        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+def _pieces(path: str | Path, settings: FeatureConfig) -> Iterator[Waveform]:
+    return resample(read_blocks(path), settings.sample_rate)
 
 
 def _batches(windows: Iterable[tuple[int, Waveform]], size: int) -> Iterator[list[tuple[int, Waveform]]]:
@@ -110,8 +109,8 @@ def _holds_sound(samples: Waveform) -> bool:
 
 
 def _probabilities(windows: list[Waveform], bundle: Bundle, network: EmotionNetwork) -> Probabilities:
-    """Probabilities [windows, emotions]; a shorter window is zero-padded."""
-    settings, standardisation = bundle.features, bundle.standardisation
+    """Probabilities [windows, emotions]; a shorter window is padded as in training."""
+    settings, standardisation = replace(bundle.features, trim_db=0.0), bundle.standardisation
     clips = np.stack([prepare(samples[:, None], settings.sample_rate, settings) for samples in windows])
     features = extract_features(clips, settings)
     standardised = (features - standardisation.mean[:, None]) / standardisation.std[:, None]

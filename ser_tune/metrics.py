@@ -4,6 +4,7 @@ Classes are integers from 0; rows of a confusion matrix are the truth. The score
 dimensions [..., classes, classes]; of a matrix without clips they are nan.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ Classes = npt.NDArray[np.integer[Any]]
 Confusion = npt.NDArray[np.integer[Any]]
 Score = npt.NDArray[np.float64]
 
+METRIC_NAMES: Mapping[str, str] = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro F1"}
 FEW_UNITS = 10  # intervals from fewer speakers than this come out too narrow, and users are told so
 
 

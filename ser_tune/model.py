@@ -71,6 +71,13 @@ def build_network(model: ModelConfig, n_coefficients: int, n_frames: int, n_emot
     return EmotionNetwork(layers, n_coefficients, n_frames)
 
 
+def count_parameters(model: ModelConfig, n_coefficients: int, n_frames: int, n_emotions: int) -> int:
+    """Trainable parameters of the network; nothing is drawn or allocated."""
+    with torch.device("meta"):
+        network = build_network(model, n_coefficients, n_frames, n_emotions)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 @dataclass(frozen=True)
 class LayerSummary:
     """One layer as people read it; `output` without the batch."""

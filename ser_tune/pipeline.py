@@ -6,50 +6,29 @@ missing; on a finished experiment it changes nothing.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import ray
 from rich.console import Console
 
-from ser_tune.board import Board
-from ser_tune.candidates import Candidate, list_candidates, make_candidate, trial_seed
+from ser_tune.candidates import Candidate, make_candidate
+from ser_tune.certainty import selection_record, table_row
 from ser_tune.cluster import connect
-from ser_tune.config import ComputeConfig, SearchConfig, to_json
-from ser_tune.experiment import ExperimentFolder, TrialResult, read_json
+from ser_tune.config import ComputeConfig, SearchConfig, resolve, to_json
+from ser_tune.experiment import ExperimentFolder, read_json
 from ser_tune.files import json_text, write_atomically, write_json, write_text
 from ser_tune.finish import final_test, outcome
-from ser_tune.model import build_network, summarise
-from ser_tune.preparation import Preparation, check_identity, describe, identity, prepare, settings_identity
+from ser_tune.fold_search import Run, make_schedule, read_drops, read_failures, run_missing_trials
+from ser_tune.model import build_network, count_parameters, summarise
+from ser_tune.preparation import check_identity, describe, identity, prepare, settings_identity
 from ser_tune.progress import progress_bar
 from ser_tune.report import write_report
-from ser_tune.searcher import choose_resources, run_trials
-from ser_tune.selection import choose, index_results, selection_record, summarise_candidates
+from ser_tune.schedule import Schedule
+from ser_tune.selection import CandidateSummary, choose, summarise_candidates
 from ser_tune.testing import refuse_another_choice
-from ser_tune.tracking import Tracker
-from ser_tune.training import EpochScores
-from ser_tune.trial import Trial, TrialSettings, list_trials
-
-Results = Mapping[tuple[str, int], TrialResult]
-
-
-@dataclass(frozen=True)
-class Run:
-    """What every step of one search needs."""
-
-    config: SearchConfig
-    folder: ExperimentFolder
-    preparation: Preparation
-    candidates: Sequence[Candidate]
-    start_ray: Callable[[], None]
-    console: Console
-
-    def results(self) -> Results:
-        """The finished trials that belong to this experiment."""
-        seeds = {fold: trial_seed(self.config.seed, fold) for fold in range(self.config.splits.folds)}
-        trials = self.folder.read_trials()
-        return index_results(trials, seeds, self.config.training.epochs, self.preparation.data_fingerprint)
 
 
 def search(config: SearchConfig, console: Console) -> None:
@@ -60,12 +39,15 @@ def search(config: SearchConfig, console: Console) -> None:
         with progress_bar(console, "extracting features") as progress:
             preparation = prepare(config, start_ray, progress)
         check_identity(folder, identity(config, preparation.data_fingerprint))
-        run = Run(config, folder, preparation, _candidates(config, folder), start_ray, console)
+        run = Run(config, folder, preparation, start_ray, console)
         for line in preparation.introduction():
             # A terminal wraps at words; a file gets whole lines.
             console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
-        _run_missing_trials(run)
-        _choose(run)
+        if not folder.config.exists():
+            _write_inputs(run)
+        schedule = make_schedule(run)
+        run_missing_trials(run, schedule)
+        _choose(run, schedule)
         final_test(config, folder, preparation, start_ray, console)
         if folder.report.exists():
             console.print(f"{folder.root} is finished: nothing had to be run.", markup=False, soft_wrap=True)
@@ -86,110 +68,73 @@ def ray_when_needed(compute: ComputeConfig) -> Iterator[Callable[[], None]]:
         yield start
 
 
-def _candidates(config: SearchConfig, folder: ExperimentFolder) -> list[Candidate]:
-    """The candidates of the experiment so far in their order, then those that the space adds."""
-    tried = [make_candidate(result.hyperparameters) for result in folder.read_trials()]
-    known = {candidate.id: candidate for candidate in [*list_candidates(config.space), *tried]}
-    listed = [name for name in folder.listed_candidates() if name in known]
-    return [known[name] for name in dict.fromkeys([*listed, *known])]
-
-
-def _run_missing_trials(run: Run) -> None:
-    """Run the trials of the space that are not finished."""
-    config, folder = run.config, run.folder
-    space = list_candidates(config.space)
-    wanted = list_trials(space, config.splits.folds, config.seed)
-    results = run.results()
-    done = {trial.key: results[trial.key] for trial in wanted if trial.key in results}
-    pending = [trial for trial in wanted if trial.key not in done]
-    if not folder.config.exists():
-        _write_inputs(run)
-    tracker = Tracker(folder.tensorboard)
-    tracker.sync(list(results.values()))
-    if not pending:
-        return
-    if done:
-        run.console.print(f"going on: {len(done)} of {len(wanted)} trials are finished already")
-    run.start_ray()
-    resources = choose_resources(config.compute, len(wanted))
-    data = run.preparation.load(config, "train")
-    settings = TrialSettings(config.model, config.training, run.preparation.data_fingerprint, resources.cpus)
-    board = Board(run.console, space, config.splits.folds, config.training.epochs, config.selection.metric)
-    board.show_finished(done)
-    try:
-        with board:
-            run_trials(pending, data, settings, resources, [_Recorder(folder), _TensorBoard(tracker), board])
-    finally:
-        tracker.close()
-
-
 def _write_inputs(run: Run) -> None:
     """Write manifest.parquet, excluded.parquet and, last, config.json: what it names is there."""
     config, folder = run.config, run.folder
     write_atomically(folder.manifest, lambda path: run.preparation.clips.to_parquet(path, index=False))
     write_atomically(folder.excluded, lambda path: run.preparation.excluded.to_parquet(path, index=False))
-    features = config.features
-    network = build_network(config.model, features.n_coefficients, features.n_frames, len(config.data.emotions))
-    write_json(folder.config, describe(config, run.preparation, [asdict(layer) for layer in summarise(network)]))
+    write_json(folder.config, describe(config, run.preparation, _layers(config, {})))
 
 
-def _choose(run: Run) -> None:
+def _layers(config: SearchConfig, hyperparameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The network of a candidate, layer by layer, as config.json and selection.json tell it."""
+    setting = resolve(config.base, hyperparameters)
+    network = build_network(setting.model, *setting.features.shape, len(config.data.emotions))
+    return [asdict(layer) for layer in summarise(network)]
+
+
+def _choose(run: Run, schedule: Schedule) -> None:
     """Write candidates.csv and selection.json, if they change, and a config.json that names what was compared.
 
     InputError, with everything left as it was, where the test split was opened for another choice.
     """
-    majority = run.preparation.clips["emotion"].value_counts(normalize=True).max()
-    n_folds, metric = run.config.splits.folds, run.config.selection.metric
-    summaries = summarise_candidates(run.candidates, run.results(), n_folds, metric, majority)
+    config, folder = run.config, run.folder
+    metric, rule, n_folds = config.selection.metric, config.selection.rule, config.splits.folds
+    summaries = _summaries(run, schedule)
     for summary in summaries:
-        if summary.status != "complete":
-            text = f"{summary.candidate.label} has a finite score on {summary.folds_done} of {n_folds} folds only and "
-            text += "cannot be chosen; a search with it in --space runs what is missing"
-            run.console.print(text, style="yellow", soft_wrap=not run.console.is_terminal)
-    choice = selection_record(choose(summaries), summaries, metric)
-    refuse_another_choice(run.folder, choice, reopen_test=run.config.reopen_test)
-    recorded, now = read_json(run.folder.config)["config"], to_json(run.config)
-    if any(recorded[part] != now[part] for part in ("space", "selection")):
-        run.folder.outdate_report()
+        if summary.status == "incomplete":
+            text = f"{summary.candidate.label} is incomplete and cannot be chosen: {summary.reason}"
+            run.console.print(text, style="yellow", markup=False, soft_wrap=not run.console.is_terminal)
+    winner = choose(summaries, rule, _n_parameters(config, summaries) if rule == "one-se" else None)
+    layers = _layers(config, winner.candidate.hyperparameters)
+    choice = selection_record(winner, summaries, metric, rule, n_folds) | {"network": layers}
+    refuse_another_choice(folder, choice, reopen_test=config.reopen_test)
+    recorded, now = read_json(folder.config)["config"], to_json(config)
+    if any(recorded[part] != now[part] for part in ("space", "search", "selection")):
+        folder.outdate_report()
         _write_inputs(run)
-    table = pd.DataFrame([summary.row() for summary in summaries]).to_csv(index=False)
-    _update(run.folder, run.folder.candidates, table)
-    _update(run.folder, run.folder.selection, json_text(choice))
+    best = choose(summaries)
+    table = pd.DataFrame([table_row(summary, winner, best, n_folds) for summary in summaries]).to_csv(index=False)
+    _update(folder, folder.candidates, table)
+    _update(folder, folder.selection, json_text(choice))
+
+
+def _summaries(run: Run, schedule: Schedule) -> list[CandidateSummary]:
+    """Of all candidates that were ever proposed and ran, and of those of this search, in the order proposed."""
+    config, decisions, results = run.config, run.folder.read_decisions(), run.results()
+    majority = run.preparation.clips["emotion"].value_counts(normalize=True).max()
+    proposed = [make_candidate(line["hyperparameters"]) for line in decisions if line["decision"] == "proposed"]
+    known = {candidate.id: candidate for candidate in proposed}
+    counted = {candidate.id for candidate in schedule.candidates} | {key[0] for key in results}
+    candidates = [candidate for name, candidate in known.items() if name in counted]
+    reasons = {
+        **{name: ("dropped", drop.reason) for name, drop in read_drops(decisions, config.selection.metric).items()},
+        **{key[0]: ("incomplete", reason) for key, reason in read_failures(decisions).items() if key not in results},
+    }
+    return summarise_candidates(candidates, results, run.blocks, config.selection.metric, majority, reasons)
+
+
+def _n_parameters(config: SearchConfig, summaries: Sequence[CandidateSummary]) -> dict[str, int]:
+    """The size of every complete candidate's network."""
+
+    def size(candidate: Candidate) -> int:
+        setting = resolve(config.base, candidate.hyperparameters)
+        return count_parameters(setting.model, *setting.features.shape, len(config.data.emotions))
+
+    return {summary.candidate.id: size(summary.candidate) for summary in summaries if summary.status == "complete"}
 
 
 def _update(folder: ExperimentFolder, path: Path, text: str) -> None:
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         folder.outdate_report()
         write_text(path, text)
-
-
-@dataclass(frozen=True)
-class _Recorder:
-    """Puts every finished trial on the disk before anything else hears of it."""
-
-    folder: ExperimentFolder
-
-    def started(self, trial: Trial) -> None: ...
-    def epoch(self, trial: Trial, scores: EpochScores) -> None: ...
-    def failed(self, trial: Trial, reason: str) -> None: ...
-    def finished(self, trial: Trial, result: TrialResult) -> None:
-        self.folder.append_trial(result)
-
-
-@dataclass(frozen=True)
-class _TensorBoard:
-    """Writes what trials report to their TensorBoard logs."""
-
-    tracker: Tracker
-
-    def started(self, trial: Trial) -> None:
-        self.tracker.start_trial(trial.candidate.id, trial.fold, trial.repeat, trial.candidate.hyperparameters)
-
-    def epoch(self, trial: Trial, scores: EpochScores) -> None:
-        values = {name: value for name, value in asdict(scores).items() if name != "epoch"}
-        self.tracker.record_epoch(trial.candidate.id, trial.fold, trial.repeat, scores.epoch, values)
-
-    def finished(self, trial: Trial, result: TrialResult) -> None:
-        self.tracker.finish_trial(result)
-
-    def failed(self, trial: Trial, reason: str) -> None: ...

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from ser_tune.cache import FeatureCache, extract
-from ser_tune.config import SearchConfig, to_json
+from ser_tune.config import Emotion, FeatureConfig, SearchConfig, to_json
 from ser_tune.corpora import read_clips
 from ser_tune.dataset import LabelledClips, label_clips
 from ser_tune.errors import InputError
@@ -26,7 +26,7 @@ from ser_tune.manifest import build_manifest, data_fingerprint, summary
 from ser_tune.sample import make_sample_corpora
 from ser_tune.splits import assign_splits, check_no_leak
 
-LIBRARIES = ("ray", "torch", "librosa", "soxr", "soundfile", "numpy", "pandas", "pyarrow", "scikit-learn")
+LIBRARIES = ("ray", "torch", "optuna", "librosa", "soxr", "soundfile", "numpy", "pandas", "pyarrow", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,14 @@ class Preparation:
         lines.append(f"features: {extracted} extracted, {reused} from the cache in {self.cache.folder}")
         return [*lines, *self.cache.notices, *(f"note: {notice}" for notice in self.notices)]
 
-    def load(self, config: SearchConfig, split: str) -> LabelledClips:
-        """The clips of "train" or "test" with their features."""
+    def label(self, split: str, cache: FeatureCache, emotions: tuple[Emotion, ...]) -> LabelledClips:
+        """The clips of "train" or "test" with the features that a cache holds of them."""
         rows = self.clips[self.clips["split"] == split]
-        return label_clips(rows, self.cache.load(rows["sha256"].tolist()), config.data.emotions)
+        return label_clips(rows, cache.load(rows["sha256"].tolist()), emotions)
+
+    def other_features(self, features: FeatureConfig, cache_dir: Path, **options: Any) -> FeatureCache:
+        """The features of another setting of the same clips, extracted where they are missing; see cache.extract."""
+        return extract(self.clips["path"].tolist(), features, cache_dir, **options)
 
 
 def prepare(
@@ -98,9 +102,14 @@ def settings_identity(config: SearchConfig) -> dict[str, Any]:
         "features": {**to_json(config.features), "version": FEATURES_VERSION},
         "splits": to_json(config.splits),
         "model": to_json(config.model),
-        "training": to_json(config.training),
+        "training": _training(config),
         "seed": config.seed,
     }
+
+
+def _training(config: SearchConfig) -> dict[str, Any]:
+    """Without the learning rate, which every candidate has of its own."""
+    return {name: value for name, value in to_json(config.training).items() if name != "lr"}
 
 
 def check_identity(folder: ExperimentFolder, wanted: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import ray
 import torch
 
 from ser_tune.candidates import Candidate
+from ser_tune.config import resolve
 from ser_tune.dataset import LabelledClips, Standardisation, fit_standardisation
 from ser_tune.searcher import TrialResources
 from ser_tune.training import EpochScores, start, train_epochs
@@ -31,8 +32,8 @@ def refit_epochs(
     """Yield the scores of every epoch and then the Refit; `data` is the training split. Needs no Ray."""
     torch.set_num_threads(settings.n_threads)
     standardisation = fit_standardisation(data)
-    lr = candidate.hyperparameters["lr"]
-    learner = start(data, standardisation, settings.model, settings.training, lr, seed, device)
+    setting = resolve(settings.base, candidate.hyperparameters)
+    learner = start(data, standardisation, setting.model, setting.training, seed, device)
     curve: list[EpochScores] = []
     for epoch_scores in train_epochs(learner, data, None, epochs):
         curve.append(epoch_scores)

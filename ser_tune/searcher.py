@@ -1,29 +1,30 @@
-"""Which trial comes next, and what becomes of it: Ray Tune runs the trials this module hands out.
+"""A Ray Tune Searcher of (candidate, fold) trials: Tune runs what the search hands out, and observers hear of it.
 
 A finished trial is on the disk before the next is asked for. Tune's own record is thrown away: a search
-goes on from trials.jsonl.
+goes on from the experiment's folder.
 """
 
 import dataclasses
 import logging
+import math
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import ray
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ser_tune.config import ComputeConfig, require
-from ser_tune.dataset import LabelledClips
 from ser_tune.experiment import TrialResult
 from ser_tune.training import EpochScores
 from ser_tune.trial import RESULT, Trial, TrialSettings, run_trial
 
-MAX_FAILURES = 2  # a lost node costs a trial its run, not its fold: it starts again elsewhere
+MANY = 10**6  # Tune would otherwise hold one pending trial; the searcher knows how many there is room for
 
 
 class Observer(Protocol):
@@ -33,6 +34,7 @@ class Observer(Protocol):
     def epoch(self, trial: Trial, scores: EpochScores) -> None: ...
     def finished(self, trial: Trial, result: TrialResult) -> None: ...
     def failed(self, trial: Trial, reason: str) -> None: ...
+    def stopped(self, trial: Trial) -> None: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,25 +45,63 @@ class TrialResources:
     gpus: float
 
 
+class Work(Protocol):
+    """What a search hands out, one trial at a time."""
+
+    def next(self) -> tuple[Trial, ray.ObjectRef] | None:
+        """A trial to start now and its LabelledClips in the object store; None: nothing before something ends."""
+
+    def is_finished(self) -> bool:
+        """Whether nothing is left, and nothing that runs can change that."""
+
+    def is_unwanted(self, trial: Trial) -> bool:
+        """Whether a running trial may be stopped: its candidate was dropped."""
+
+
 class FoldSearcher(Searcher):  # type: ignore[misc]  # Ray's classes are untyped here
-    """Hands out the pending trials in order, each once."""
+    """Hands Tune the trials of `work`, at most `n_slots()` at a time, as slots are free."""
 
-    def __init__(self, pending: Sequence[Trial]):
+    def __init__(self, work: Work, n_slots: Callable[[], float]):
         super().__init__()
-        self._pending = list(reversed(pending))
+        self._work = work
+        self._n_slots = n_slots
+        self._running: set[str] = set()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next trial, or Searcher.FINISHED."""
-        return {"trial": self._pending.pop()} if self._pending else str(Searcher.FINISHED)
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher, to restore a run that we never restore."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial; None: ask again; or Searcher.FINISHED."""
+        if len(self._running) < self._n_slots() and (found := self._work.next()):
+            self._running.add(trial_id)
+            return {"trial": found[0], "data": found[1]}
+        return str(Searcher.FINISHED) if not self._running and self._work.is_finished() else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing to learn: a grid proposes the same trials whatever they score."""
+        """A slot is free; what came of the trial the observers were told."""
+        self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: trials.jsonl is the record that a search goes on from."""
+        """Nothing: the experiment's folder is the record that a search goes on from."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing, as nothing was saved."""
+
+
+class _StopUnwanted(FIFOScheduler):  # type: ignore[misc]
+    """Ends a running trial at its next epoch, once its candidate is dropped."""
+
+    def __init__(self, work: Work):
+        super().__init__()
+        self._work = work
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        unwanted = "epoch" in result and self._work.is_unwanted(trial.config["trial"])
+        return str(TrialScheduler.STOP if unwanted else TrialScheduler.CONTINUE)
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]
@@ -71,7 +111,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]
         self.observers = observers
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its callbacks, to restore a run that we never restore; a board cannot be pickled."""
+        """Tune pickles its callbacks too; a board cannot be pickled."""
         return {"observers": ()}
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
@@ -89,11 +129,36 @@ class _Relay(tune.Callback):  # type: ignore[misc]
             if RESULT in result:
                 observer.finished(trial.config["trial"], TrialResult(**result[RESULT]))
 
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Tune calls a trial that it was told to stop complete."""
+        if RESULT not in trial.last_result:
+            for observer in self.observers:
+                observer.stopped(trial.config["trial"])
+        _release(trial)
+
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        lines = Path(trial.error_file).read_text().split("\n") if trial.error_file else []
-        said = [line for line in lines if line and not line.startswith(" ")]
         for observer in self.observers:
-            observer.failed(trial.config["trial"], said[-1] if said else "its process ended without a result")
+            observer.failed(trial.config["trial"], _reason(trial))
+        _release(trial)
+
+
+def _release(trial: TuneTrial) -> None:
+    """Let go of the data of a trial that has ended: Tune keeps its trials, and the store would keep every data set."""
+    trial.config.pop("data", None)
+    trial.evaluated_params.pop("data", None)
+
+
+def _reason(trial: TuneTrial) -> str:
+    """The last line of the trial's error that is none of its traceback's, or what it means."""
+    text = Path(trial.error_file).read_text() if trial.error_file else ""
+    said = [line for line in text.split("\n") if line and not line.startswith(" ")]
+    reason = said[-1] if said else "its process ended without a result"
+    if "CUDA out of memory" in text:
+        return (
+            "the GPU ran out of memory; give each trial more of it (--compute.gpus-per-trial) or smaller batches "
+            f"({reason})"
+        )
+    return reason
 
 
 def choose_resources(compute: ComputeConfig, n_trials: int) -> TrialResources:
@@ -116,14 +181,26 @@ def choose_resources(compute: ComputeConfig, n_trials: int) -> TrialResources:
     return TrialResources(cpus, gpus)
 
 
+def count_slots(resources: TrialResources) -> int:
+    """Trials that the connected cluster has room for at this moment."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = {kind: n for kind, n in (("CPU", resources.cpus), ("GPU", resources.gpus)) if n > 0}
+    return sum(min(int(node.get(kind, 0) / n + 1e-9) for kind, n in wanted.items()) for node in alive)
+
+
 def run_trials(
-    pending: Sequence[Trial],
-    data: LabelledClips,
+    work: Work,
     settings: TrialSettings,
     resources: TrialResources,
     observers: Sequence[Observer],
+    *,
+    n_slots: Callable[[], float] = lambda: math.inf,
+    retries: int = 3,
 ) -> None:
-    """Run the pending trials on the connected cluster; returns when each has finished or failed for good."""
+    """Run what `work` hands out on the connected cluster, until it is finished.
+
+    A trial whose process, node or code fails starts again up to `retries` times.
+    """
     os.environ.update(
         RAY_AIR_NEW_OUTPUT="0",  # the newer reporter prints a table at verbose=0 too
         TUNE_DISABLE_AUTO_CALLBACK_LOGGERS="1",
@@ -132,17 +209,17 @@ def run_trials(
     )
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     trainable = tune.with_resources(
-        tune.with_parameters(run_trial, data=data, settings=settings),
-        {"cpu": resources.cpus, "gpu": resources.gpus},
+        tune.with_parameters(run_trial, settings=settings), {"cpu": resources.cpus, "gpu": resources.gpus}
     )
     # No trial writes files, so only this process needs the folder that Tune insists on.
     with tempfile.TemporaryDirectory(prefix="ser_tune-") as scratch:
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=FoldSearcher(pending),
+                search_alg=FoldSearcher(work, n_slots),
+                scheduler=_StopUnwanted(work),
                 num_samples=-1,
-                max_concurrent_trials=len(pending),
+                max_concurrent_trials=MANY,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -150,7 +227,7 @@ def run_trials(
                 storage_path=scratch,
                 name="trials",
                 callbacks=[_Relay(observers)],
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
+                failure_config=tune.FailureConfig(max_failures=retries),
                 verbose=0,
             ),
         ).fit()

@@ -1,4 +1,4 @@
-"""Finished trials -> fold means -> the choice. Pure; a candidate with a gap cannot win.
+"""Finished trials -> means over the folds -> the choice. Pure; a candidate with a gap cannot win.
 
 A candidate's curve is the unweighted mean of its folds' curves of the metric; its epoch is the first
 maximum of that curve and its mean the value there. Ties go to the candidate listed earlier.
@@ -7,106 +7,118 @@ maximum of that curve and its mean the value there. Ties go to the candidate lis
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ser_tune.candidates import Candidate
 from ser_tune.config import Metric
 from ser_tune.errors import RunError
-from ser_tune.experiment import TrialResult
+from ser_tune.experiment import TrialKey, TrialResult
+from ser_tune.race import Block, best_epoch
 
 
 @dataclass(frozen=True)
 class CandidateSummary:
-    """One row of candidates.csv; `mean` and `sd` are nan and `epochs` 0 unless it is complete."""
+    """What the folds say of a candidate; `scores` is empty, `epochs` 0 and the rest nan unless it is complete."""
 
     candidate: Candidate
     folds_done: int
-    mean: float
-    sd: float
+    """Of all repeats."""
+    scores: tuple[float, ...]
+    """At the chosen epoch, one per fold, repeat by repeat."""
     epochs: int
     status: str
+    """complete, dropped or incomplete."""
     diagnosis: str
+    reason: str
+    """Why it is not complete."""
 
-    def row(self) -> dict[str, Any]:
-        """The summary as candidates.csv names it."""
-        own = {"folds_done": self.folds_done, "mean": self.mean, "sd": self.sd, "epochs": self.epochs}
-        words = {"status": self.status, "diagnosis": self.diagnosis}
-        return {"candidate": self.candidate.id, **self.candidate.hyperparameters, **own, **words}
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.scores)) if self.scores else math.nan
+
+    @property
+    def sd(self) -> float:
+        """Standard deviation over the folds."""
+        return float(np.std(self.scores, ddof=1)) if self.scores else math.nan
+
+    @property
+    def standard_error(self) -> float:
+        return self.sd / math.sqrt(len(self.scores)) if self.scores else math.nan
 
 
 def index_results(
-    results: Sequence[TrialResult], seeds: Mapping[int, int], epochs: int, data_fingerprint: str
-) -> dict[tuple[str, int], TrialResult]:
-    """The trials that count, by (candidate, fold): whole, of these data and of their fold's seed.
+    results: Sequence[TrialResult], seeds: Mapping[Block, int], epochs: int, data_fingerprint: str
+) -> dict[TrialKey, TrialResult]:
+    """The trials that count: whole, of these data, and of their fold's and repeat's seed.
 
     A trial that is there twice (a kill between two writers) counts once, the first.
     """
-    counted: dict[tuple[str, int], TrialResult] = {}
+    counted: dict[TrialKey, TrialResult] = {}
     for result in results:
         whole = result.epochs == epochs == len(result.val_accuracy)
-        if whole and result.data_fingerprint == data_fingerprint and seeds.get(result.fold) == result.seed:
-            counted.setdefault((result.candidate, result.fold), result)
+        own = seeds.get((result.fold, result.repeat)) == result.seed
+        if whole and own and result.data_fingerprint == data_fingerprint:
+            counted.setdefault(result.key, result)
     return counted
 
 
 def summarise_candidates(
     candidates: Sequence[Candidate],
-    results: Mapping[tuple[str, int], TrialResult],
-    n_folds: int,
+    results: Mapping[TrialKey, TrialResult],
+    blocks: Sequence[Block],
     metric: Metric,
     majority_share: float,
+    reasons: Mapping[str, tuple[str, str]] | None = None,
 ) -> list[CandidateSummary]:
-    """One summary per candidate, in their order; `majority_share` is the share of the largest class."""
+    """One summary per candidate, in their order; `majority_share` is the share of the largest class.
+
+    `reasons` holds, by id, the status and the reason of candidates that were dropped or given up.
+    """
     summaries = []
     for candidate in candidates:
-        folds = [results[candidate.id, fold] for fold in range(n_folds) if (candidate.id, fold) in results]
+        keys = [(candidate.id, *block) for block in blocks]
+        folds = [results[key] for key in keys if key in results]
         curves = np.array([result.curve(metric) for result in folds])
-        if len(folds) < n_folds or not np.isfinite(curves).all():
-            empty = (len(folds), math.nan, math.nan, 0, "incomplete")
-            summaries.append(CandidateSummary(candidate, *empty, diagnose(folds, majority_share) if folds else ""))
+        diagnosis = diagnose(folds, majority_share) if folds else ""
+        if len(folds) < len(blocks) or not np.isfinite(curves).all():
+            status, reason = (reasons or {}).get(candidate.id, ("incomplete", _gap(len(folds), len(blocks))))
+            summaries.append(CandidateSummary(candidate, len(folds), (), 0, status, diagnosis, reason))
             continue
-        mean_curve = curves.mean(axis=0)
-        epoch = int(mean_curve.argmax())
-        summaries.append(
-            CandidateSummary(
-                candidate=candidate,
-                folds_done=n_folds,
-                mean=float(mean_curve[epoch]),
-                sd=float(curves[:, epoch].std(ddof=1)),
-                epochs=epoch + 1,
-                status="complete",
-                diagnosis=diagnose(folds, majority_share),
-            )
-        )
+        epoch = best_epoch(curves)
+        scores = tuple(float(score) for score in curves[:, epoch])
+        summaries.append(CandidateSummary(candidate, len(folds), scores, epoch + 1, "complete", diagnosis, ""))
     return summaries
 
 
-def choose(summaries: Sequence[CandidateSummary]) -> CandidateSummary:
-    """The complete candidate with the highest mean, the earlier on a tie; RunError if none is complete."""
+def _gap(done: int, wanted: int) -> str:
+    return "not every score is a finite number" if done == wanted else f"{wanted - done} of {wanted} trials are missing"
+
+
+def choose(
+    summaries: Sequence[CandidateSummary], rule: str = "best", n_parameters: Mapping[str, int] | None = None
+) -> CandidateSummary:
+    """The complete candidate with the highest mean, the earlier on a tie; RunError if none is complete.
+
+    With the rule one-se, the simplest whose mean is within one standard error of that (Breiman et al. 1984): the
+    one with the fewest parameters (`n_parameters` by id), then epochs, then the highest mean.
+    """
     complete = [summary for summary in summaries if summary.status == "complete"]
     if not complete:
-        raise RunError("no candidate has a finite score on every fold; see trials.jsonl, then run the command again")
-    return max(complete, key=lambda summary: summary.mean)  # max keeps the first of equals
+        gaps = sorted({summary.reason for summary in summaries if summary.reason})
+        said = f" ({'; '.join(gaps[:3])})" if gaps else ""
+        raise RunError(f"no candidate has a finite score on every fold{said}; run the same command again to try anew")
+    best = max(complete, key=lambda summary: summary.mean)  # max keeps the first of equals
+    if rule == "best":
+        return best
+    sizes = n_parameters or {}
+    near = [summary for summary in complete if within_one_se(summary, best)]
+    return min(near, key=lambda summary: (sizes[summary.candidate.id], summary.epochs, -summary.mean))
 
 
-def selection_record(choice: CandidateSummary, summaries: Sequence[CandidateSummary], metric: Metric) -> dict[str, Any]:
-    """The content of selection.json, with the reason as a sentence."""
-    n_complete = sum(summary.status == "complete" for summary in summaries)
-    reason = (
-        f"{choice.candidate.label} has the highest {metric} of {n_complete} complete candidates: "
-        f"{choice.mean:.4f} at epoch {choice.epochs}, the mean of {choice.folds_done} folds"
-    )
-    return {
-        "candidate": choice.candidate.id,
-        "hyperparameters": choice.candidate.hyperparameters,
-        "epochs": choice.epochs,
-        "metric": metric,
-        "mean": choice.mean,
-        "sd": choice.sd,
-        "reason": reason,
-    }
+def within_one_se(summary: CandidateSummary, best: CandidateSummary) -> bool:
+    """Whether its mean is at most one standard error of the best mean below it; False for an incomplete one."""
+    return summary.mean >= best.mean - best.standard_error
 
 
 def diagnose(folds: Sequence[TrialResult], majority_share: float) -> str:

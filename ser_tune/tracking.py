@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,20 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from ser_tune.candidates import make_candidate
 from ser_tune.events import (
     PATTERN,
     Points,
     add_records,
     describe_experiment,
-    described_names,
+    is_described,
     is_ended,
     open_anew,
     read_run,
     session,
     to_points,
 )
-from ser_tune.experiment import TrialResult
+from ser_tune.experiment import TrialKey, TrialResult
 from ser_tune.figures import confusion_figure, to_pixels
 from ser_tune.metrics import scores
 
@@ -48,8 +49,7 @@ METRICS = {
     "best/uar": "UAR, each fold's best epoch",
     "best/macro_f1": "macro F1, each fold's best epoch",
 }
-
-TrialKey = tuple[str, int, int]
+LONGEST_NAME = 200  # bytes of a folder's name; file systems take 255
 
 
 class Tracker:
@@ -59,13 +59,13 @@ class Tracker:
         self.folder = folder
         self._writers: dict[TrialKey, SummaryWriter] = {}
         self._recorded: dict[TrialKey, set[tuple[str, int]]] = {}
-        self._described: dict[str, Any] = {}
+        self._values: dict[str, set[Any]] = {}  # that hyperparameters take
 
     def start_trial(self, candidate: str, fold: int, repeat: int, hyperparameters: Mapping[str, Any]) -> None:
         """Open the trial's run anew; what an earlier attempt left there goes."""
         key = (candidate, fold, repeat)
         self._abandon(key)
-        self._describe(hyperparameters)
+        self._describe([hyperparameters])
         self._writers[key] = open_anew(self.folder / run_name(hyperparameters, fold, repeat))
         self._recorded[key] = set()
 
@@ -87,6 +87,14 @@ class Tracker:
             _write(self._writers.pop(key), result, recorded=self._recorded.pop(key))
         self._mend(result)
 
+    def stop_trial(self, candidate: str, fold: int, repeat: int) -> None:
+        """Remove the run of a trial that was stopped before its end, as its candidate was dropped, or that failed."""
+        key = (candidate, fold, repeat)
+        if key in self._writers:
+            run = Path(self._writers[key].log_dir)
+            self._abandon(key)
+            _remove(run)
+
     def sync(self, results: Sequence[TrialResult]) -> None:
         """Make the runs equal to the finished trials: remove those of others, write what is missing.
 
@@ -96,9 +104,8 @@ class Tracker:
         running = {Path(writer.log_dir) for writer in self._writers.values()}
         for run in sorted(self.folder.glob("*/fold-*")):
             if run not in finished and run not in running:
-                shutil.rmtree(run)
-                if not any(run.parent.iterdir()):
-                    run.parent.rmdir()
+                _remove(run)
+        self._describe(result.hyperparameters for result in results)
         for result in reversed(finished.values()):
             self._mend(result)
 
@@ -146,7 +153,7 @@ class Tracker:
 
     def _mend(self, result: TrialResult) -> None:
         """Write the run of a finished trial from its curves, unless it holds them already."""
-        self._describe(result.hyperparameters)
+        self._describe([result.hyperparameters])
         expected = _expected(result)
         logged = read_run(self._run(result))
         tags = {tag for tag, _ in expected}
@@ -154,24 +161,37 @@ class Tracker:
             return
         _write(open_anew(self._run(result)), result, recorded=set())
 
-    def _describe(self, hyperparameters: Mapping[str, Any]) -> None:
-        """Name columns of HPARAMS in the top-level run, written again only when a new hyperparameter appears."""
-        if self._described.keys() >= hyperparameters.keys():
+    def _describe(self, settings: Iterable[Mapping[str, Any]]) -> None:
+        """Name the columns of HPARAMS in the top-level run, written again only when a value is new."""
+        known = sum(map(len, self._values.values()))
+        for hyperparameters in settings:
+            for name, value in hyperparameters.items():
+                self._values.setdefault(name, set()).add(value)
+        if sum(map(len, self._values.values())) == known:
             return
-        self._described |= hyperparameters
-        if described_names(read_run(self.folder)) >= self._described.keys():
+        experiment = describe_experiment(self._values, METRICS)
+        if is_described(read_run(self.folder), experiment):
             return
         for old in self.folder.glob(PATTERN):
             old.unlink()
         with SummaryWriter(str(self.folder)) as writer:
-            add_records(writer, [describe_experiment(self._described, METRICS)])
+            add_records(writer, [experiment])
 
 
 def run_name(hyperparameters: Mapping[str, Any], fold: int, repeat: int = 0) -> str:
-    """A trial's run as TensorBoard lists it: `lr=0.001/fold-0`; values in full, so that no two names meet."""
-    name = ",".join(f"{name}={value}" for name, value in hyperparameters.items())
+    """A trial's run as TensorBoard lists it: `lr=0.001/fold-0`; values in full, so that no two meet."""
+    name = re.sub("[^A-Za-z0-9_.,=+-]", "_", ",".join(f"{name}={value}" for name, value in hyperparameters.items()))
+    if len(name) > LONGEST_NAME:
+        name = f"{name[:LONGEST_NAME]}...{make_candidate(dict(hyperparameters)).id}"
     again = f"-repeat-{repeat}" if repeat else ""
-    return f"{re.sub('[^A-Za-z0-9_.,=+-]', '_', name)}/fold-{fold}{again}"
+    return f"{name}/fold-{fold}{again}"
+
+
+def _remove(run: Path) -> None:
+    """Remove the run, and its candidate's folder if it was the last one there."""
+    shutil.rmtree(run)
+    if not any(run.parent.iterdir()):
+        run.parent.rmdir()
 
 
 def _expected(result: TrialResult) -> Points:

@@ -5,6 +5,7 @@ Everything random comes from the given seed, so the same inputs, threads and dev
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class Learner:
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy over the batch; `published` puts a softmax in front, as the original did."""
         outputs = torch.softmax(logits, dim=1) if self.settings.loss == "published" else logits
-        return nn.functional.cross_entropy(outputs, labels)
+        return nn.functional.cross_entropy(outputs, labels, label_smoothing=self.settings.label_smoothing)
 
 
 def start(
@@ -50,7 +51,6 @@ def start(
     standardisation: Standardisation,
     model: ModelConfig,
     settings: TrainingConfig,
-    lr: float,
     seed: int,
     device: str,
 ) -> Learner:
@@ -63,11 +63,19 @@ def start(
     return Learner(
         network=network,
         standardisation=_on_device(standardisation, torch.device(device)),
-        optimiser=torch.optim.Adam(network.parameters(), lr=lr, fused=True),
+        optimiser=_optimiser(network, settings),
         settings=settings,
         shuffler=torch.Generator().manual_seed(seed),
         device=torch.device(device),
     )
+
+
+def _optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim.Optimizer:
+    shared: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": True}
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), momentum=0.9, nesterov=True, **shared)
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(network.parameters(), **shared)
 
 
 def train_epochs(
@@ -96,7 +104,8 @@ def _train_epoch(learner: Learner, train: LabelledClips) -> tuple[float, float]:
     for first in range(0, len(order), learner.settings.batch_size):
         rows = order[first : first + learner.settings.batch_size]
         labels = torch.from_numpy(train.labels[rows]).to(learner.device)
-        logits = learner.network(_gather(train, rows, learner.standardisation))
+        batch = mask(_gather(train, rows, learner.standardisation), learner.settings, learner.shuffler)
+        logits = learner.network(batch)
         loss = learner.loss(logits, labels)
         learner.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -105,6 +114,30 @@ def _train_epoch(learner: Learner, train: LabelledClips) -> tuple[float, float]:
         loss_sum += loss.detach() * len(labels)
         hits += (logits.detach().argmax(dim=1) == labels).sum()
     return float(loss_sum) / len(order), float(hits) / len(order)
+
+
+def mask(batch: Tensor, settings: TrainingConfig, generator: torch.Generator) -> Tensor:
+    """Mask standardised features [batch, coefficients, frames] in place, as SpecAugment does (Park et al. 2019).
+
+    Each clip has one run of frames and one of MFCC, with their deltas, set to 0, the mean; each run is evenly
+    drawn from 0 up to the longest and lies anywhere. Nothing is drawn where both are off.
+    """
+    n_mfcc = batch.shape[1] // 3
+    if settings.time_mask:
+        frames = _runs(len(batch), batch.shape[2], settings.time_mask, generator).to(batch.device)
+        batch.masked_fill_(frames[:, None, :], 0.0)
+    if settings.frequency_mask:
+        coefficients = _runs(len(batch), n_mfcc, settings.frequency_mask, generator).to(batch.device)
+        batch.masked_fill_(coefficients.repeat(1, 3)[:, :, None], 0.0)
+    return batch
+
+
+def _runs(n: int, length: int, longest: int, generator: torch.Generator) -> Tensor:
+    """One random run in each of `n` rows, as booleans [n, length]."""
+    widths = torch.randint(0, min(longest, length) + 1, (n, 1), generator=generator)
+    starts = (torch.rand(n, 1, generator=generator) * (length - widths + 1)).long()
+    places = torch.arange(length)
+    return (places >= starts) & (places < starts + widths)
 
 
 def predict_logits(network: EmotionNetwork, standardisation: Standardisation, clips: LabelledClips) -> Tensor:

@@ -7,17 +7,17 @@ fold alone, reports every epoch, and with the last one its whole result.
 import dataclasses
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ray
 import torch
 from ray import tune
 
-from ser_tune.candidates import Candidate, trial_seed
-from ser_tune.config import ModelConfig, TrainingConfig
+from ser_tune.candidates import Candidate
+from ser_tune.config import Setting, resolve
 from ser_tune.dataset import LabelledClips, fit_standardisation
-from ser_tune.experiment import TrialResult
+from ser_tune.experiment import TrialKey, TrialResult
 from ser_tune.model import weights_sha256
 from ser_tune.training import EpochScores, start, train_epochs
 
@@ -34,34 +34,29 @@ class Trial:
     seed: int
 
     @property
-    def key(self) -> tuple[str, int]:
-        return self.candidate.id, self.fold
+    def key(self) -> TrialKey:
+        return self.candidate.id, self.fold, self.repeat
 
 
 @dataclass(frozen=True)
 class TrialSettings:
-    """What all trials of an experiment share beside the data."""
+    """What all trials of an experiment share beside the data; `base` is what a candidate changes."""
 
-    model: ModelConfig
-    training: TrainingConfig
+    base: Setting
     data_fingerprint: str
     n_threads: int
 
 
-def list_trials(candidates: Sequence[Candidate], n_folds: int, seed: int) -> list[Trial]:
-    """Every trial of the grid, candidate by candidate."""
-    return [Trial(candidate, fold, 0, trial_seed(seed, fold)) for candidate in candidates for fold in range(n_folds)]
-
-
-def run_trial(config: dict[str, Any], data: LabelledClips, settings: TrialSettings) -> None:
-    """The function trainable: `config["trial"]` is a Trial; the data come from the object store."""
+def run_trial(config: dict[str, Any], settings: TrialSettings) -> None:
+    """The function trainable: config["trial"] is a Trial, config["data"] its LabelledClips in the object store."""
     trial: Trial = config["trial"]
+    data: LabelledClips = ray.get(config["data"])
     device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray hides the GPUs it did not give
     torch.set_num_threads(settings.n_threads)
     for report in train_trial(trial, data, settings, device):
         if isinstance(report, TrialResult):
             tune.report({RESULT: dataclasses.asdict(report), **_last_scores(report)})
-        elif report.epoch < settings.training.epochs:
+        elif report.epoch < settings.base.training.epochs:
             tune.report(dataclasses.asdict(report))
 
 
@@ -69,12 +64,12 @@ def train_trial(trial: Trial, data: LabelledClips, settings: TrialSettings, devi
     """Yield the EpochScores of every epoch and then the TrialResult; needs no Ray."""
     started = time.perf_counter()
     train = data.without_fold(trial.fold)
-    lr = trial.candidate.hyperparameters["lr"]
+    setting = resolve(settings.base, trial.candidate.hyperparameters)
     standardisation = fit_standardisation(train)
-    learner = start(train, standardisation, settings.model, settings.training, lr, trial.seed, device)
+    learner = start(train, standardisation, setting.model, setting.training, trial.seed, device)
     initial_weights = weights_sha256(learner.network.state_dict())
     curve: list[EpochScores] = []
-    for scores in train_epochs(learner, train, data.only_fold(trial.fold), settings.training.epochs):
+    for scores in train_epochs(learner, train, data.only_fold(trial.fold), setting.training.epochs):
         curve.append(scores)
         yield scores
     yield TrialResult(

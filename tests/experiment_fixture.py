@@ -1,10 +1,13 @@
-"""A synthetic experiment folder that follows the contract: 4 learning rates x 4 folds x 12 epochs, 3 corpora.
+"""Synthetic experiment folders that follow the contract: a grid of 4 learning rates, and a race of many candidates.
 
-Its numbers belong together: the confusion matrix counts the manifest's test clips, the scores are the
-confusion matrix's, candidates.csv and selection.json come from the trials.
+Their numbers belong together: the confusion matrix counts the manifest's test clips, the scores are the
+confusion matrix's, candidates.csv and selection.json come from the trials, the race's decisions from its schedule.
 """
 
 import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,13 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
-from ser_tune.candidates import Candidate, list_candidates, trial_seed
-from ser_tune.config import EMOTIONS, SearchConfig, SpaceConfig, SplitConfig, TrainingConfig, to_json
+from ser_tune.candidates import Candidate, draw_candidates, list_grid, make_candidate, trial_seed
+from ser_tune.certainty import selection_record, table_row
+from ser_tune.config import EMOTIONS, MethodConfig, SearchConfig, SpaceConfig, SplitConfig, TrainingConfig, to_json
 from ser_tune.experiment import ExperimentFolder, TrialResult
 from ser_tune.files import write_json, write_text
+from ser_tune.race import Block, list_blocks
+from ser_tune.schedule import Schedule
 from ser_tune.selection import choose, summarise_candidates
 
 N_FOLDS, N_EPOCHS = 4, 12
@@ -42,16 +48,40 @@ NETWORK = [
 ]
 
 
-def make_results(candidates: list[Candidate] | None = None) -> list[TrialResult]:
+WIDE_SPACE = SpaceConfig(
+    lr=("log:1e-4..1e-2",),
+    batch_size=("log-int:16..64",),
+    optimizer=("adam", "adamw", "sgd"),
+    dropout=("0.1..0.5",),
+    channels=("log-int:8..64",),
+    duration_s=(1.5, 2),
+)
+
+
+def make_results(
+    candidates: Sequence[Candidate] | None = None, blocks: Sequence[Block] | None = None
+) -> list[TrialResult]:
     """Every trial of the grid, curves rising towards their candidate's level, folds a few points apart."""
-    candidates = candidates or list_candidates(SpaceConfig(lr=tuple(SHAPES)))
-    return [_result(candidate, fold) for candidate in candidates for fold in range(N_FOLDS)]
+    candidates = candidates or list_grid(SpaceConfig(lr=tuple(SHAPES)))
+    blocks = blocks or list_blocks(N_FOLDS, 1)
+    return [make_result(candidate, *block) for candidate in candidates for block in blocks]
 
 
-def _result(candidate: Candidate, fold: int) -> TrialResult:
-    lr = candidate.hyperparameters["lr"]
-    train_level, val_level, pace = SHAPES[lr]
-    random = np.random.default_rng([fold, round(lr * 1e6)])
+def _shape(hyperparameters: dict[str, Any]) -> tuple[float, float, float]:
+    """As in SHAPES; of a wide space the best are a learning rate near 0.001, adam and a dropout of 0.3."""
+    lr = hyperparameters["lr"]
+    if len(hyperparameters) == 1:
+        return SHAPES[lr]
+    level = 0.64 - 0.2 * math.log10(lr / 0.001) ** 2 - 0.4 * abs(hyperparameters["dropout"] - 0.3)
+    level -= 0.1 * (hyperparameters["optimizer"] == "sgd")
+    return max(0.16, level + 0.15), max(0.16, level), 3.0
+
+
+def make_result(candidate: Candidate, fold: int, repeat: int) -> TrialResult:
+    """The trial of a candidate on a fold."""
+    train_level, val_level, pace = _shape(candidate.hyperparameters)
+    number = round(candidate.hyperparameters["lr"] * 1e6)
+    random = np.random.default_rng([fold, number] if repeat == 0 else [fold, number, repeat])
     learnt = 1 - np.exp(-np.arange(1, N_EPOCHS + 1) / pace)
     easier = random.normal(0, 0.02)
 
@@ -64,8 +94,8 @@ def _result(candidate: Candidate, fold: int) -> TrialResult:
     return TrialResult(
         candidate=candidate.id,
         fold=fold,
-        repeat=0,
-        seed=trial_seed(0, fold),
+        repeat=repeat,
+        seed=trial_seed(0, fold, repeat),
         hyperparameters=candidate.hyperparameters,
         epochs=N_EPOCHS,
         train_loss=[2.4 * (1 - value) for value in train_accuracy],
@@ -74,7 +104,7 @@ def _result(candidate: Candidate, fold: int) -> TrialResult:
         val_accuracy=val_accuracy,
         val_uar=[value - 0.02 for value in val_accuracy],
         val_macro_f1=[value - 0.03 for value in val_accuracy],
-        initial_weights_sha256=hashlib.sha256(str(fold).encode()).hexdigest(),
+        initial_weights_sha256=hashlib.sha256(f"{fold} {repeat}".encode()).hexdigest(),
         precision="float32",
         seconds=12.5 + fold,
         node="127.0.0.1",
@@ -159,24 +189,66 @@ def _scores(truth: Any, predicted: Any) -> dict[str, Any]:
 def write_experiment(
     root: Path, *, protocol: Any = "utterance", incomplete: bool = False, tested: bool = True, synthetic: bool = True
 ) -> ExperimentFolder:
-    """Fill `root` as a search does; `incomplete` leaves lr=0.0005 two of its folds."""
-    folder = ExperimentFolder(root)
-    config = SearchConfig(
+    """Fill `root` as a search of the grid does; `incomplete` leaves lr=0.0005 two of its folds."""
+    space = SpaceConfig(lr=tuple(SHAPES))
+    config = _config(root, protocol, space, MethodConfig())
+    decisions = [_proposed(candidate, "grid") for candidate in list_grid(space)]
+    return _write(root, config, make_results()[: -2 if incomplete else None], decisions, tested, synthetic)
+
+
+def write_race(root: Path, *, n_candidates: int, n_repeats: int = 1, **changes: Any) -> ExperimentFolder:
+    """Fill `root` as a race of random candidates of the wide space does, one trial at a time."""
+    method = MethodConfig(method="random", candidates=n_candidates, repeats=n_repeats)
+    config = _config(root, "speaker", changes.get("space", WIDE_SPACE), method)
+    proposals = iter(draw_candidates(config.space, n_candidates, config.seed))
+    blocks = list_blocks(N_FOLDS, n_repeats)
+    schedule = Schedule(lambda _: next(proposals, None), blocks, level=method.race_level)
+    results, decisions = [], []
+    while (found := schedule.next()) is not None:
+        result = make_result(found[0], *found[1])
+        results.append(result)
+        for name, drop in schedule.end(result.key, curve=result.val_accuracy).items():
+            rule = {"metric": "accuracy", "level": method.race_level}
+            decisions.append({"decision": "dropped", "candidate": name, **asdict(drop), **rule})
+    proposed = [_proposed(candidate, "random") for candidate in schedule.candidates]
+    return _write(root, config, results, [*proposed, *decisions], changes.get("tested", True), synthetic=False)
+
+
+def _config(root: Path, protocol: Any, space: SpaceConfig, method: MethodConfig) -> SearchConfig:
+    return SearchConfig(
         experiment=root.name,
         splits=SplitConfig(protocol=protocol, folds=N_FOLDS),
         training=TrainingConfig(epochs=N_EPOCHS),
-        space=SpaceConfig(lr=tuple(SHAPES)),
+        space=space,
+        search=method,
     )
+
+
+def _proposed(candidate: Candidate, method: str) -> dict[str, Any]:
+    about = {"hyperparameters": candidate.hyperparameters, "method": method}
+    return {"decision": "proposed", "candidate": candidate.id, **about}
+
+
+def _write(
+    root: Path,
+    config: SearchConfig,
+    results: Sequence[TrialResult],
+    decisions: Sequence[dict[str, Any]],
+    tested: bool,
+    synthetic: bool,
+) -> ExperimentFolder:
+    folder = ExperimentFolder(root)
     _write_config(folder, config, synthetic)
-    manifest = make_manifest(protocol)
+    manifest = make_manifest(config.splits.protocol)
     manifest.to_parquet(folder.manifest)
     make_excluded().to_parquet(folder.excluded)
-    results = make_results()[: -2 if incomplete else None]
     for result in results:
         folder.append_trial(result)
-    _write_choice(folder, config, results)
+    for decision in decisions:
+        folder.append_decision(decision)
+    _write_choice(folder, config, results, decisions)
     if tested:
-        write_json(folder.test, make_test_scores(manifest, protocol))
+        write_json(folder.test, make_test_scores(manifest, config.splits.protocol))
     return folder
 
 
@@ -210,21 +282,22 @@ def _write_config(folder: ExperimentFolder, config: SearchConfig, synthetic: boo
     )
 
 
-def _write_choice(folder: ExperimentFolder, config: SearchConfig, results: list[TrialResult]) -> None:
-    indexed = {(result.candidate, result.fold): result for result in results}
-    summaries = summarise_candidates(list_candidates(config.space), indexed, N_FOLDS, config.selection.metric, 0.16)
-    table = pd.DataFrame([summary.row() for summary in summaries])
-    write_text(folder.candidates, table.to_csv(index=False))
+def _write_choice(
+    folder: ExperimentFolder,
+    config: SearchConfig,
+    results: Sequence[TrialResult],
+    decisions: Sequence[dict[str, Any]],
+) -> None:
+    candidates = [make_candidate(line["hyperparameters"]) for line in decisions if line["decision"] == "proposed"]
+    drops = [line for line in decisions if line["decision"] == "dropped"]
+    reasons = {line["candidate"]: ("dropped", f"below candidate {line['against']}") for line in drops}
+    blocks = list_blocks(config.splits.folds, config.search.repeats)
+    indexed = {result.key: result for result in results}
+    metric, n_folds = config.selection.metric, config.splits.folds
+    summaries = summarise_candidates(candidates, indexed, blocks, metric, 0.16, reasons)
     chosen = choose(summaries)
-    write_json(
-        folder.selection,
-        {
-            "candidate": chosen.candidate.id,
-            "hyperparameters": chosen.candidate.hyperparameters,
-            "epochs": chosen.epochs,
-            "metric": config.selection.metric,
-            "mean": chosen.mean,
-            "sd": chosen.sd,
-            "reason": f"{chosen.candidate.label} has the highest mean validation accuracy of the complete candidates",
-        },
-    )
+    table = pd.DataFrame([table_row(summary, chosen, chosen, n_folds) for summary in summaries])
+    write_text(folder.candidates, table.to_csv(index=False))
+    layers = [{"layer": layer, "output": size, "parameters": count} for layer, size, count in NETWORK]
+    choice = selection_record(chosen, summaries, metric, "best", n_folds)
+    write_json(folder.selection, choice | {"network": layers})

@@ -1,7 +1,9 @@
 """Small searches for tests: the sample corpora, a narrow network, a few short trials."""
 
+import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -77,6 +79,20 @@ def facts_of(folder: ExperimentFolder) -> dict[str, Any]:
         "test": json.loads(folder.test.read_text()),
         "weights": (folder.bundle / "model.safetensors").read_bytes(),
     }
+
+
+def trial_processes(top: int | None = None) -> list[int]:
+    """The processes below the given one, or this, in which Tune runs trials."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            names[int(folder.name)] = (folder / "cmdline").read_bytes()
+    below, before = {top or os.getpid()}, 0
+    while len(below) > before:
+        before = len(below)
+        below |= {pid for pid, parent in parents.items() if parent in below}
+    return [pid for pid in below if names[pid].startswith(b"ray::Implicit")]
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int]]:

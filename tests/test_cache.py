@@ -199,7 +199,9 @@ def test_a_cache_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_changes_with_every_setting_and_the_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = FeatureConfig(sample_rate=22050, duration_s=2.5, level="rms", n_mfcc=20, n_fft=1024, hop_length=256)
+    other = FeatureConfig(
+        sample_rate=22050, duration_s=2.5, pad="loop", trim_db=30, level="rms", n_mfcc=20, n_fft=1024, hop_length=256
+    )
     varied = [
         dataclasses.replace(FeatureConfig(), **{item.name: getattr(other, item.name)})
         for item in dataclasses.fields(FeatureConfig)
@@ -212,4 +214,4 @@ def test_the_fingerprint_changes_with_every_setting_and_the_version(monkeypatch:
 
 
 def test_the_fingerprint_of_the_default_is_the_one_that_caches_in_use_have() -> None:
-    assert fingerprint(FeatureConfig()) == "5e069718f11cde88"
+    assert fingerprint(FeatureConfig()) == "2abd87719c9fff12"

@@ -1,4 +1,5 @@
 import itertools
+import tracemalloc
 import warnings
 from functools import cache
 from pathlib import Path
@@ -12,9 +13,10 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from ser_tune.audio import Waveform
 from ser_tune.config import FeatureConfig
-from ser_tune.errors import InputError
-from ser_tune.features import extract_features, prepare
+from ser_tune.errors import AudioError, InputError
+from ser_tune.features import Sound, extract_features, find_sound, prepare
 
 DEFAULT = FeatureConfig()
 
@@ -112,6 +114,126 @@ def test_silence_stays_silence(level: str) -> None:
     assert clip.shape == (48000,)
     assert not clip.any()
     assert np.isfinite(extract_features(clip[None], settings)).all()
+
+
+def test_a_shorter_clip_is_followed_by_zeros_or_by_itself() -> None:
+    sound = voice(1, 0.7, 24000)
+    mono = sound[:, 0]
+    zeros = prepare(sound, 24000, FeatureConfig(level="none"))
+    loop = prepare(sound, 24000, FeatureConfig(level="none", pad="loop"))
+    np.testing.assert_array_equal(zeros, np.concatenate([mono, np.zeros(48000 - 16800)]))
+    np.testing.assert_array_equal(loop, mono[np.arange(48000) % 16800])
+
+
+def test_a_longer_clip_is_cut_whatever_pads_shorter_ones() -> None:
+    sound = voice(1, 2.5, 44100, 2)
+    np.testing.assert_array_equal(prepare(sound, 44100, FeatureConfig(pad="loop")), prepare(sound, 44100, DEFAULT))
+
+
+def among_silence(seed: int, before_s: float, sound_s: float, after_s: float, sample_rate: int = 24000) -> Waveform:
+    """Loud noise with a pause in its middle among noise 66 dB below it: [samples, 1]."""
+    lengths = [round(length_s * sample_rate) for length_s in (before_s, 0.4 * sound_s, 0.2 * sound_s)]
+    edges = np.cumsum([*lengths, lengths[1]])
+    random = np.random.default_rng(seed)
+    samples = random.normal(0, 1e-4, (edges[-1] + round(after_s * sample_rate), 1))
+    for start, end in (edges[0:2], edges[2:4]):
+        samples[start:end] = random.normal(0, 0.2, (end - start, 1))
+    return samples.astype(np.float32)
+
+
+@given(
+    before_s=st.floats(0, 3),
+    sound_s=st.floats(0.01, 1),
+    after_s=st.floats(0, 1),
+    seed=st.integers(0, 99),
+    trim_db=st.floats(10, 80),
+    n_fft=st.integers(600, 4096),
+    hops=st.integers(1, 8),
+    rate=st.sampled_from([24000, 44100]),
+)
+@examples(max_examples=40, deadline=None)
+def test_librosa_trims_the_whole_resampled_recording_alike(
+    before_s: float, sound_s: float, after_s: float, seed: int, trim_db: float, n_fft: int, hops: int, rate: int
+) -> None:
+    settings = FeatureConfig(trim_db=trim_db, level="none", n_fft=n_fft, hop_length=n_fft // hops, duration_s=3)
+    samples = among_silence(seed, before_s, sound_s, after_s, rate)
+    mono = librosa.resample(samples[:, 0], orig_sr=rate, target_sr=24000, res_type="soxr_hq")
+    kept, _ = librosa.effects.trim(mono, top_db=trim_db, frame_length=n_fft, hop_length=n_fft // hops)
+    expected = np.concatenate([kept, np.zeros(72000)])[:72000]
+    np.testing.assert_allclose(prepare(samples, rate, settings), expected, rtol=0, atol=1e-7)
+
+
+def test_silence_goes_from_both_ends_and_a_pause_stays() -> None:
+    samples = among_silence(0, 5.0, 1.0, 2.0)  # the sound begins later than duration_s
+    looped = prepare(samples, 24000, FeatureConfig(trim_db=30, pad="loop", level="none"))
+    sound = find_sound([samples[:, 0]], FeatureConfig(trim_db=30))
+    # A frame of 2048 samples is loud where some of it is: up to half of it may lie on either side of the edge.
+    assert 5.0 * 24000 - 1024 <= sound.start <= 5.0 * 24000
+    assert 6.0 * 24000 <= sound.end <= 6.0 * 24000 + 1024 + 512
+    n_kept = sound.end - sound.start
+    np.testing.assert_array_equal(looped[:n_kept], samples[sound.start : sound.end, 0])
+    np.testing.assert_array_equal(looped[n_kept:], looped[: 48000 - n_kept])
+
+
+def test_of_a_recording_30_or_90_db_softer_the_same_is_trimmed() -> None:
+    samples, settings = among_silence(0, 0.5, 1.0, 0.5), FeatureConfig(trim_db=60)
+    loud = prepare(samples, 24000, settings)
+    assert np.abs(loud[:1000]).max() > 0.1  # the silence is gone
+    for scale in (2.0**-5, 2.0**-15):
+        np.testing.assert_array_equal(prepare(samples * np.float32(scale), 24000, settings), loud)
+
+
+@given(st.lists(st.integers(0, 60000), max_size=9), st.integers(600, 4096))
+@examples(max_examples=25, deadline=None)
+def test_sound_is_found_alike_in_any_pieces(cuts: list[int], n_fft: int) -> None:
+    samples = among_silence(1, 0.7, 1.0, 0.8)[:, 0]
+    settings = FeatureConfig(trim_db=30, n_fft=n_fft, hop_length=n_fft // 3)
+    assert find_sound(np.split(samples, sorted(cuts)), settings) == find_sound([samples], settings)
+
+
+def test_a_recording_of_many_blocks_is_trimmed_as_the_whole() -> None:
+    samples = among_silence(2, 21.0, 5.0, 12.0, 48000)
+    mono = librosa.resample(samples[:, 0], orig_sr=48000, target_sr=24000, res_type="soxr_hq")
+    kept, _ = librosa.effects.trim(mono, top_db=40)
+    trimmed = prepare(samples, 48000, FeatureConfig(trim_db=40, level="none"))
+    np.testing.assert_array_equal(trimmed, kept[:48000])
+
+
+@pytest.mark.parametrize(("n_samples", "value"), [(0, 0), (1, 0), (1, 1), (900, 0)])
+@pytest.mark.parametrize("n_fft", [2048, 2047])
+@pytest.mark.parametrize("rate", [100, 24000, 44100, 5_000_000])
+def test_hardly_any_sound_at_any_rate_is_trimmed_without_harm(
+    n_samples: int, value: int, n_fft: int, rate: int
+) -> None:
+    samples = np.full((n_samples, 1), value, np.float32)
+    for settings in (FeatureConfig(trim_db=10, n_fft=n_fft), FeatureConfig(trim_db=10, n_fft=n_fft, pad="loop")):
+        clip = prepare(samples, rate, settings)
+        assert clip.shape == (48000,)
+        assert np.isfinite(clip).all()
+        assert clip.any() <= samples.any()
+
+
+def test_silence_is_not_trimmed() -> None:
+    assert find_sound([np.zeros(5000, np.float32)], FeatureConfig(trim_db=10)) == Sound(0, 5000, 5000)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [3e38, np.inf, np.nan])
+def test_samples_beyond_all_measure_are_refused_before_they_are_trimmed(value: float) -> None:
+    samples = voice(0, 1.0, 24000)
+    samples[5000] = value
+    with pytest.raises(AudioError, match="times full scale"):
+        prepare(samples, 24000, FeatureConfig(trim_db=30))
+
+
+@pytest.mark.parametrize(("rate", "seconds", "hop_length"), [(100, 600, 512), (24000, 60, 32), (2_000_000, 12, 512)])
+def test_trimming_costs_no_memory_however_long_the_recording_is(rate: int, seconds: int, hop_length: int) -> None:
+    samples = np.resize(voice(0, 1.0, 24000), (rate * seconds, 1))  # the last are 96 MB; the first, at 24 kHz, 58 MB
+    tracemalloc.start()
+    prepare(samples, rate, FeatureConfig(trim_db=30, hop_length=hop_length))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * 2**24  # frames of 16 MiB at once and their squares
 
 
 @given(sample_rate=st.integers(4000, 192000), n_fft=st.integers(64, 16384))

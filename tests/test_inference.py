@@ -1,4 +1,5 @@
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ser_tune.audio import read_audio
+from ser_tune.audio import read_audio, read_blocks
 from ser_tune.config import EMOTIONS, FeatureConfig, ModelConfig
 from ser_tune.dataset import Standardisation
 from ser_tune.errors import AudioError
 from ser_tune.export import Bundle
-from ser_tune.features import extract_features, prepare
+from ser_tune.features import extract_features, find_sound, prepare, resample
 from ser_tune.inference import Classification, classify, cut_windows
 from ser_tune.model import EmotionNetwork, build_network
 
@@ -106,6 +107,71 @@ def test_what_training_sees_of_a_recording_is_its_first_window(
     np.testing.assert_array_equal(prepare(window[:, None], SETTINGS.sample_rate, SETTINGS), trained_on)
 
 
+@pytest.mark.parametrize(
+    "features",
+    [replace(SETTINGS, pad="loop"), replace(SETTINGS, trim_db=30), replace(SETTINGS, pad="loop", trim_db=30)],
+    ids=["loop", "trim", "loop-trim"],
+)
+@pytest.mark.parametrize(
+    ("sample_rate", "silence_s", "sound_s"),
+    [(24000, 0.0, 0.2), (24000, 0.3, 0.2), (44100, 0.1, 0.7), (16000, 0.0, 1.0), (44100, 0.3, 2.3), (48000, 12.0, 0.5)],
+)  # 12 s are two blocks of reading
+def test_trimmed_and_looped_a_recording_gives_the_features_it_was_trained_on(
+    tmp_path: Path,
+    classifier: tuple[Bundle, EmotionNetwork],
+    monkeypatch: pytest.MonkeyPatch,
+    features: FeatureConfig,
+    sample_rate: int,
+    silence_s: float,
+    sound_s: float,
+) -> None:
+    silence = 1e-3 * _sound(round(silence_s * sample_rate))
+    sound = _sound(round(sound_s * sample_rate))
+    soundfile.write(tmp_path / "x.wav", np.r_[silence, sound, silence], sample_rate, subtype="FLOAT")
+    seen: list[np.ndarray] = []
+
+    def watched(clips: np.ndarray, settings: FeatureConfig) -> np.ndarray:
+        seen.extend(extract_features(clips, settings))
+        return np.array(seen[-len(clips) :])
+
+    monkeypatch.setattr("ser_tune.inference.extract_features", watched)
+    bundle, network = classifier
+    classify(tmp_path / "x.wav", replace(bundle, features=features), network)
+    trained_on = extract_features(prepare(*read_audio(tmp_path / "x.wav"), features)[None], features)
+    np.testing.assert_array_equal(seen[0], trained_on[0])
+    if features.trim_db and sound_s < 0.8:
+        assert len(seen) == 1
+
+
+def test_windows_of_a_trimmed_recording_keep_its_pauses_and_its_times(
+    tmp_path: Path, classifier: tuple[Bundle, EmotionNetwork]
+) -> None:
+    silence, pause, sound = np.zeros((36000, 1)), np.full((24000, 1), 2e-4), _sound(24000)
+    pause[::2] *= -1
+    soundfile.write(tmp_path / "x.wav", np.r_[silence, sound, pause, sound, silence], 24000, subtype="FLOAT")
+    bundle, network = classifier
+    trimming = replace(bundle, features=replace(SETTINGS, trim_db=30))
+    found = classify(tmp_path / "x.wav", trimming, network)
+    starts = [window.start_s for window in found.windows]
+    assert 1.5 - 1024 / 24000 <= starts[0] <= 1.5
+    np.testing.assert_allclose(np.diff(starts)[:-1], 1.0)
+    assert 4.5 <= found.windows[-1].end_s <= 4.5 + 1536 / 24000
+    assert found.duration_s == 6.0
+    expected = _expected(tmp_path / "x.wav", [(w.start_s, w.end_s) for w in found.windows], classifier)
+    np.testing.assert_allclose([window.probabilities for window in found.windows], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+@pytest.mark.parametrize("n_samples", [1, 30000])
+def test_a_recording_without_sound_is_refused_when_trimmed_too(
+    tmp_path: Path, classifier: tuple[Bundle, EmotionNetwork], offset: float, n_samples: int
+) -> None:
+    bundle, network = classifier
+    soundfile.write(tmp_path / "x.wav", np.full((n_samples, 1), offset), 24000)
+    with pytest.raises(AudioError, match="holds no sound: there is nothing to classify"):
+        classify(tmp_path / "x.wav", replace(bundle, features=replace(SETTINGS, trim_db=10, pad="loop")), network)
+
+
 def test_a_recording_in_pieces_is_resampled_as_the_whole(tmp_path: Path) -> None:
     sound = _sound(48000 * 25)  # three blocks of reading
     soundfile.write(tmp_path / "long.wav", sound, 48000, subtype="FLOAT")
@@ -151,12 +217,16 @@ def test_channels_that_cancel_out_hold_no_sound(tmp_path: Path, classifier: tupl
 
 
 @pytest.mark.parametrize("sample_rate", [1, 7, 100, 768000, 5_000_000])
+@pytest.mark.parametrize(("pad", "trim_db"), [("zero", 0), ("loop", 30)])
 def test_absurd_rates_are_classified_or_refused(
-    tmp_path: Path, classifier: tuple[Bundle, EmotionNetwork], sample_rate: int
+    tmp_path: Path, classifier: tuple[Bundle, EmotionNetwork], sample_rate: int, pad: str, trim_db: float
 ) -> None:
     soundfile.write(tmp_path / "x.wav", _sound(20), sample_rate)
+    bundle, network = classifier
     try:
-        assert np.isfinite(classify(tmp_path / "x.wav", *classifier).probabilities).all()
+        features = replace(SETTINGS, pad=pad, trim_db=trim_db)  # type: ignore[arg-type] # parametrize knows strings only
+        found = classify(tmp_path / "x.wav", replace(bundle, features=features), network)
+        assert np.isfinite(found.probabilities).all()
     except AudioError as refusal:
         assert "holds no sound" in str(refusal)  # noqa: PT017 - either outcome is right
 
@@ -171,13 +241,15 @@ def test_samples_beyond_all_measure_are_refused(tmp_path: Path, classifier: tupl
             classify(tmp_path / "x.wav", *classifier)
 
 
-def test_a_long_recording_costs_no_memory(tmp_path: Path) -> None:
-    minutes = 3
+@pytest.mark.parametrize("trim_db", [0, 30])
+def test_a_long_recording_costs_no_memory(tmp_path: Path, trim_db: float) -> None:
+    minutes, features = 3, replace(SETTINGS, trim_db=trim_db)
     with soundfile.SoundFile(tmp_path / "x.wav", "w", 48000, 1) as file:
         for _ in range(minutes):
             file.write(_sound(48000 * 60))
     tracemalloc.start()
-    n_windows = sum(1 for _ in cut_windows(tmp_path / "x.wav", SETTINGS))
+    sound = find_sound(resample(read_blocks(tmp_path / "x.wav"), 24000), features) if trim_db else None
+    n_windows = sum(1 for _ in cut_windows(tmp_path / "x.wav", features, sound))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert n_windows == minutes * 60

@@ -101,7 +101,8 @@ def test_the_bundle_gives_the_test_scores_of_test_json(finished: Finished) -> No
     from ser_tune.training import predict_logits
 
     bundle, network = load_bundle(folder.bundle)
-    test = prepare(config, lambda: None).load(config, "test")
+    preparation = prepare(config, lambda: None)
+    test = preparation.label("test", preparation.cache, config.data.emotions)
     hits = predict_logits(network, bundle.standardisation, test).argmax(1).numpy() == test.part_labels
     assert hits.mean() == pytest.approx(json.loads(folder.test.read_text())["accuracy"])
 

@@ -1,23 +1,27 @@
-import contextlib
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import ray
+from search_runs import trial_processes
 
 from ser_tune.candidates import Candidate, make_candidate, trial_seed
-from ser_tune.config import EMOTIONS, ComputeConfig, ModelConfig, TrainingConfig
+from ser_tune.config import EMOTIONS, ComputeConfig, ModelConfig, Setting, TrainingConfig
 from ser_tune.dataset import LabelledClips
 from ser_tune.errors import InputError
-from ser_tune.experiment import TrialResult
-from ser_tune.searcher import TrialResources, choose_resources, run_trials
+from ser_tune.experiment import TrialKey, TrialResult
+from ser_tune.searcher import TrialResources, _reason, choose_resources, count_slots, run_trials
 from ser_tune.training import EpochScores
 from ser_tune.trial import Trial, TrialSettings, train_trial
 
 pytestmark = pytest.mark.ray
 
-SETTINGS = TrialSettings(ModelConfig(channels=(4, 8), hidden=(32, 16)), TrainingConfig(epochs=4), "fingerprint", 1)
+BASE = Setting(model=ModelConfig(channels=(4, 8), hidden=(32, 16)), training=TrainingConfig(epochs=4))
+SETTINGS = TrialSettings(BASE, "fingerprint", 1)
 ONE = TrialResources(cpus=1, gpus=0.0)
 
 
@@ -27,13 +31,31 @@ def clips(n: int = 200) -> LabelledClips:
     return LabelledClips(features, np.arange(n) % 8, np.arange(n) % 2, np.arange(n), EMOTIONS)
 
 
+class Pending:
+    """Hands out a list of trials; those of the candidates in `unwanted` may be stopped."""
+
+    def __init__(self, trials: list[Trial]):
+        self.trials = trials
+        self.data = ray.put(clips())
+        self.unwanted: set[str] = set()
+
+    def next(self) -> tuple[Trial, ray.ObjectRef] | None:
+        return (self.trials.pop(0), self.data) if self.trials else None
+
+    def is_finished(self) -> bool:
+        return not self.trials
+
+    def is_unwanted(self, trial: Trial) -> bool:
+        return trial.candidate.id in self.unwanted
+
+
 class Witness:
     """Remembers what trials did; may act when the first epoch ends."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, int, int]] = []
-        self.results: dict[tuple[str, int], TrialResult] = {}
-        self.reasons: dict[tuple[str, int], str] = {}
+        self.results: dict[TrialKey, TrialResult] = {}
+        self.reasons: dict[TrialKey, str] = {}
         self.kill_once = False
 
     def started(self, trial: Trial) -> None:
@@ -53,19 +75,8 @@ class Witness:
     def failed(self, trial: Trial, reason: str) -> None:
         self.reasons[trial.key] = reason
 
-
-def trial_processes() -> list[int]:
-    """The processes below this one in which Tune runs trials."""
-    parents, names = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            names[int(folder.name)] = (folder / "cmdline").read_bytes()
-    below, before = {os.getpid()}, 0
-    while len(below) > before:
-        before = len(below)
-        below |= {pid for pid, parent in parents.items() if parent in below}
-    return [pid for pid in below if names[pid].startswith(b"ray::Implicit")]
+    def stopped(self, trial: Trial) -> None:
+        self.events.append(("stopped", trial.fold, 0))
 
 
 def trial(candidate: Candidate, fold: int) -> Trial:
@@ -75,10 +86,10 @@ def trial(candidate: Candidate, fold: int) -> Trial:
 def test_a_trial_on_ray_gives_what_the_loop_alone_gives_and_epochs_arrive_in_order(local_ray: None) -> None:
     witness = Witness()
     candidate = make_candidate({"lr": 0.01})
-    run_trials([trial(candidate, fold) for fold in (0, 1)], clips(), SETTINGS, ONE, [witness])
+    run_trials(Pending([trial(candidate, fold) for fold in (0, 1)]), SETTINGS, ONE, [witness])
     for fold in (0, 1):
         *_, alone = train_trial(trial(candidate, fold), clips(), SETTINGS, "cpu")
-        found = witness.results[candidate.id, fold]
+        found = witness.results[candidate.id, fold, 0]
         np.testing.assert_allclose(found.train_loss, alone.train_loss, rtol=1e-5)
         assert found.initial_weights_sha256 == alone.initial_weights_sha256
         assert [event for event in witness.events if event[1] == fold] == [
@@ -88,23 +99,58 @@ def test_a_trial_on_ray_gives_what_the_loop_alone_gives_and_epochs_arrive_in_ord
 
 def test_a_failing_trial_is_told_with_its_reason_and_the_others_finish(local_ray: None) -> None:
     witness = Witness()
-    broken, sound = Candidate("broken", {}), make_candidate({"lr": 0.01})
-    run_trials([trial(broken, 0), trial(sound, 0), trial(sound, 1)], clips(), SETTINGS, ONE, [witness])
-    assert set(witness.results) == {(sound.id, 0), (sound.id, 1)}
-    assert witness.reasons == {("broken", 0): "KeyError: 'lr'"}
+    broken, sound = Candidate("broken", {"colour": 1}), make_candidate({"lr": 0.01})
+    work = Pending([trial(broken, 0), trial(sound, 0), trial(sound, 1)])
+    run_trials(work, SETTINGS, ONE, [witness], retries=1)
+    assert set(witness.results) == {(sound.id, 0, 0), (sound.id, 1, 0)}
+    assert witness.reasons == {("broken", 0, 0): "KeyError: 'colour'"}
+    assert witness.events.count(("started", 0, 0)) == 3  # once more for the broken one
 
 
 def test_a_trial_whose_process_is_killed_starts_again_and_ends_the_same(local_ray: None) -> None:
     candidate = make_candidate({"lr": 0.01})
     killed = Witness()
     killed.kill_once = True
-    run_trials([trial(candidate, 0)], clips(), SETTINGS, ONE, [killed])
+    run_trials(Pending([trial(candidate, 0)]), SETTINGS, ONE, [killed])
     assert [event for event in killed.events if event[0] == "started"] == [("started", 0, 0)] * 2
     assert killed.reasons == {}
     *_, undisturbed = train_trial(trial(candidate, 0), clips(), SETTINGS, "cpu")
-    found = killed.results[candidate.id, 0]
+    found = killed.results[candidate.id, 0, 0]
     np.testing.assert_allclose(found.train_loss, undisturbed.train_loss, rtol=1e-5)
     assert found.initial_weights_sha256 == undisturbed.initial_weights_sha256
+
+
+def test_a_trial_that_is_no_longer_wanted_stops_at_its_next_epoch_and_frees_its_place(local_ray: None) -> None:
+    class Fickle(Witness):
+        def epoch(self, trial: Trial, scores: EpochScores) -> None:
+            super().epoch(trial, scores)
+            if scores.epoch == 2:
+                work.unwanted.add(trial.candidate.id)
+
+    dropped, kept = make_candidate({"lr": 0.01}), make_candidate({"lr": 0.02})
+    long = TrialSettings(replace(BASE, training=TrainingConfig(epochs=200)), "fingerprint", 1)
+    work, witness = Pending([trial(dropped, 0), trial(kept, 1)]), Fickle()
+    run_trials(work, long, ONE, [witness], n_slots=lambda: 1)
+    epochs = [epoch for kind, fold, epoch in witness.events if kind == "epoch" and fold == 0]
+    assert epochs == [1, 2, 3]
+    assert witness.events.index(("stopped", 0, 0)) < witness.events.index(("started", 1, 0))
+    assert witness.results == {}
+
+
+def test_a_gpu_that_runs_out_of_memory_is_told_as_such_with_what_to_do(tmp_path: Path) -> None:
+    said = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 4 GiB"
+    (tmp_path / "error.txt").write_text(f"Failure # 1\n  File x, line 1\n{said}\n")
+    found = _reason(SimpleNamespace(error_file=str(tmp_path / "error.txt")))
+    assert found.startswith(
+        "the GPU ran out of memory; give each trial more of it (--compute.gpus-per-trial) or smaller"
+    )
+    assert said in found
+
+
+def test_a_cluster_has_room_for_as_many_trials_as_fit_on_its_nodes(local_ray: None) -> None:
+    assert count_slots(TrialResources(1, 0.0)) == 2
+    assert count_slots(TrialResources(2, 0.0)) == 1
+    assert count_slots(TrialResources(1, 0.5)) == 0
 
 
 def test_resources_are_chosen_to_fit_the_machine(local_ray: None) -> None:

@@ -1,24 +1,26 @@
 import dataclasses
 import math
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from experiment_fixture import N_EPOCHS, N_FOLDS, SHAPES, make_manifest, make_results, make_test_scores
+from experiment_fixture import N_EPOCHS, N_FOLDS, SHAPES, make_manifest, make_results, make_test_scores, write_race
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
-from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
 from ser_tune.config import ModelConfig
-from ser_tune.experiment import TrialResult
+from ser_tune.experiment import ExperimentFolder, TrialResult
 from ser_tune.model import build_network
 from ser_tune.tracking import TAGS, Tracker, run_name
 
@@ -193,6 +195,64 @@ def test_a_new_hyperparameter_joins_those_that_hparams_knows(copy: Path) -> None
     before = snapshot(copy)
     Tracker(copy).sync([*make_results(), *wider])
     assert snapshot(copy) == before
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> ExperimentFolder:
+    """A race of six candidates, tracked as it ran, with two repeats."""
+    folder = write_race(tmp_path_factory.mktemp("race"), n_candidates=6, n_repeats=2)
+    track(folder.tensorboard, folder.read_trials())
+    return folder
+
+
+def test_hparams_has_a_row_for_every_candidate_also_for_those_that_were_dropped(raced: ExperimentFolder) -> None:
+    groups, results = session_groups(raced.tensorboard), raced.read_trials()
+    assert any(line["decision"] == "dropped" for line in raced.read_decisions())
+    assert {name: len(group.sessions) for name, group in groups.items()} == Counter(r.candidate for r in results)
+    for name, group in groups.items():
+        scores = [result.val_accuracy[-1] for result in results if result.candidate == name]
+        values = {metric.name.tag: metric.value for metric in group.metric_values}
+        assert values["accuracy/validation"] == pytest.approx(np.mean(scores))
+
+
+def test_hparams_has_a_column_for_every_hyperparameter_words_with_what_they_may_be(raced: ExperimentFolder) -> None:
+    results = raced.read_trials()
+    file = next(raced.tensorboard.glob("events.*"))
+    (event,) = [e for e in LegacyEventFileLoader(str(file)).Load() if e.summary.value]
+    content = event.summary.value[0].metadata.plugin_data.content
+    columns = {info.name: info for info in metadata.parse_experiment_plugin_data(content).hparam_infos}
+    assert columns.keys() == results[0].hyperparameters.keys()
+    optimizers = {result.hyperparameters["optimizer"] for result in results}
+    assert {value.string_value for value in columns["optimizer"].domain_discrete.values} == optimizers
+    assert columns["optimizer"].type == api_pb2.DATA_TYPE_STRING
+    assert columns["lr"].differs
+    groups = session_groups(raced.tensorboard)
+    for result in results:
+        shown = groups[result.candidate].hparams
+        assert shown["optimizer"].string_value == result.hyperparameters["optimizer"]
+        assert shown["channels"].number_value == result.hyperparameters["channels"]
+
+
+def test_sync_of_a_finished_race_changes_no_file(raced: ExperimentFolder) -> None:
+    before = snapshot(raced.tensorboard)
+    Tracker(raced.tensorboard).sync(raced.read_trials())
+    assert snapshot(raced.tensorboard) == before
+
+
+def test_a_trial_that_is_stopped_leaves_no_run(copy: Path) -> None:
+    tracker = Tracker(copy)
+    before = {path for path in copy.rglob("*") if path.is_dir()}
+    tracker.start_trial("dropped", 0, 0, {"lr": 0.3})
+    tracker.record_epoch("dropped", 0, 0, 1, {"loss/train": 2.0})
+    tracker.stop_trial("dropped", 0, 0)
+    tracker.stop_trial("never started", 0, 0)
+    assert {path for path in copy.rglob("*") if path.is_dir()} == before
+
+
+def test_names_of_runs_are_short_enough_for_a_folder_and_do_not_meet() -> None:
+    names = {run_name({**{f"hyperparameter_{n}": 0.1 for n in range(20)}, "last": last}, 0) for last in (1, 2)}
+    assert len(names) == 2
+    assert max(map(len, names)) < 255
 
 
 def test_runs_of_candidates_that_differ_in_the_last_digit_do_not_meet() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,12 +7,12 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from ser_tune.candidates import make_candidate, trial_seed
-from ser_tune.config import EMOTIONS, ModelConfig, TrainingConfig
+from ser_tune.config import EMOTIONS, ModelConfig, Setting, TrainingConfig
 from ser_tune.dataset import LabelledClips, fit_standardisation
 from ser_tune.experiment import TrialResult
 from ser_tune.model import build_network, weights_sha256
 from ser_tune.refit import Refit, refit_epochs
-from ser_tune.training import EpochScores, predict_logits, start, train_epochs
+from ser_tune.training import EpochScores, mask, predict_logits, start, train_epochs
 from ser_tune.trial import Trial, TrialSettings, train_trial
 
 SMALL = ModelConfig(channels=(4, 8), hidden=(32, 16), dropout=0.1)
@@ -34,7 +35,7 @@ def learnable_clips(n: int = 160, n_classes: int = 4) -> LabelledClips:
 
 
 def settings(epochs: int = 4) -> TrialSettings:
-    return TrialSettings(SMALL, TrainingConfig(epochs=epochs, batch_size=16), "fingerprint", 1)
+    return TrialSettings(Setting(model=SMALL, training=TrainingConfig(epochs=epochs, batch_size=16)), "fingerprint", 1)
 
 
 def run(fold: int, lr: float = 0.003, data: LabelledClips | None = None, epochs: int = 4) -> TrialResult:
@@ -102,11 +103,11 @@ def test_a_constant_coefficient_becomes_zero_and_not_nan() -> None:
 def test_training_accuracy_is_the_running_mean_over_the_batches_of_the_epoch() -> None:
     data = learnable_clips(64)
     torch.manual_seed(0)
-    learner = start(data, fit_standardisation(data), SMALL, TrainingConfig(batch_size=64), 1e-12, 5, "cpu")
+    learner = start(data, fit_standardisation(data), SMALL, TrainingConfig(batch_size=64, lr=1e-12), 5, "cpu")
     learner.network.train()
     (scores,) = train_epochs(learner, data, None, 1)
     # With a learning rate of almost nothing and one batch, the same dropout gives the same figure again.
-    again = start(data, fit_standardisation(data), SMALL, TrainingConfig(batch_size=64), 1e-12, 5, "cpu")
+    again = start(data, fit_standardisation(data), SMALL, TrainingConfig(batch_size=64, lr=1e-12), 5, "cpu")
     order = torch.randperm(64, generator=torch.Generator().manual_seed(5)).numpy()
     standardisation = fit_standardisation(data)
     features = (data.features[order] - standardisation.mean[:, None]) / standardisation.std[:, None]
@@ -115,10 +116,80 @@ def test_training_accuracy_is_the_running_mean_over_the_batches_of_the_epoch() -
     assert scores.train_accuracy == pytest.approx(hits.mean(), abs=0.02)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_an_optimiser_takes_the_steps_of_torchs_own_plain_one(name: str) -> None:
+    settings = TrainingConfig(batch_size=16, optimizer=name, weight_decay=0.01, lr=0.01)  # type: ignore[arg-type]
+    data = learnable_clips(16)
+    standardisation = fit_standardisation(data)
+    learner = start(data, standardisation, replace(SMALL, dropout=0.0), settings, 5, "cpu")
+    again = start(data, standardisation, replace(SMALL, dropout=0.0), settings, 5, "cpu").network
+    plain: torch.optim.Optimizer
+    if name == "sgd":
+        plain = torch.optim.SGD(again.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=0.01)
+    else:
+        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
+        plain = kind(again.parameters(), lr=0.01, weight_decay=0.01, foreach=False)
+    features = (data.features - standardisation.mean[:, None]) / standardisation.std[:, None]
+    for _ in train_epochs(learner, data, None, 3):
+        plain.zero_grad()
+        torch.nn.functional.cross_entropy(again(torch.from_numpy(features)), torch.from_numpy(data.labels)).backward()  # type: ignore[no-untyped-call]
+        plain.step()
+    for found, expected in zip(learner.network.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_label_smoothing_shares_the_target_among_all_emotions() -> None:
+    data = learnable_clips(32)
+    logits, labels = torch.randn(32, 4), torch.from_numpy(data.labels)
+    learner = start(data, fit_standardisation(data), SMALL, TrainingConfig(label_smoothing=0.2), 0, "cpu")
+    target = 0.8 * torch.nn.functional.one_hot(labels, 4) + 0.2 / 4
+    torch.testing.assert_close(learner.loss(logits, labels), -(target * torch.log_softmax(logits, 1)).sum(1).mean())
+
+
+def test_masks_are_one_run_of_frames_and_one_of_mfcc_with_their_deltas() -> None:
+    settings = TrainingConfig(time_mask=5, frequency_mask=3)
+    masked = mask(torch.ones(500, 12, 16), settings, torch.Generator().manual_seed(0)) == 0
+    frames, coefficients = masked.all(dim=1), masked.all(dim=2)
+    assert torch.equal(masked, frames[:, None, :] | coefficients[:, :, None])
+    for runs, longest in ((frames, 5), (coefficients[:, :4], 3)):
+        changes = (runs[:, 1:] != runs[:, :-1]).sum(dim=1)
+        assert changes.max() <= 2  # one run
+        assert set(runs.sum(dim=1).tolist()) == set(range(longest + 1))
+        assert runs.any(dim=0).all()  # anywhere
+    assert torch.equal(coefficients[:, :4], coefficients[:, 4:8])
+    assert torch.equal(coefficients[:, :4], coefficients[:, 8:])
+
+
+def test_without_masks_nothing_is_drawn_and_nothing_changes() -> None:
+    generator, batch = torch.Generator().manual_seed(0), torch.randn(4, 12, 16)
+    before = generator.get_state()
+    assert torch.equal(mask(batch.clone(), TrainingConfig(), generator), batch)
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_the_hyperparameters_of_a_candidate_reach_its_network_and_its_training() -> None:
+    def trained(**hyperparameters: object) -> TrialResult:
+        trial = Trial(make_candidate({"lr": 0.003, **hyperparameters}), 0, 0, trial_seed(0, 0))
+        *_, result = train_trial(trial, learnable_clips(), settings(1), "cpu")
+        assert isinstance(result, TrialResult)
+        return result
+
+    plain = trained()
+    assert trained(channels=2).initial_weights_sha256 != plain.initial_weights_sha256
+    changes: list[dict[str, object]] = [
+        {"batch_size": 8}, {"optimizer": "sgd"}, {"dropout": 0.5}, {"label_smoothing": 0.3}, {"weight_decay": 0.5},
+        {"time_mask": 8}, {"frequency_mask": 3},
+    ]  # fmt: skip
+    for change in changes:
+        found = trained(**change)
+        assert found.initial_weights_sha256 == plain.initial_weights_sha256
+        assert found.train_loss != plain.train_loss, change
+
+
 def test_the_published_loss_puts_a_softmax_before_cross_entropy() -> None:
     data = learnable_clips(32)
     logits, labels = torch.randn(32, 4), torch.from_numpy(data.labels)
-    learner = start(data, fit_standardisation(data), SMALL, TrainingConfig(loss="published"), 0.01, 0, "cpu")
+    learner = start(data, fit_standardisation(data), SMALL, TrainingConfig(loss="published"), 0, "cpu")
     twice = torch.log_softmax(torch.softmax(logits, 1), 1)[torch.arange(32), labels]
     torch.testing.assert_close(learner.loss(logits, labels), -twice.mean())
 

@@ -6,33 +6,55 @@ import shlex
 import pandas as pd
 
 from ser_tune import figures
+from ser_tune.config import to_json
 from ser_tune.manifest import summary
 from ser_tune.report.evidence import Evidence
-from ser_tune.report.markup import Html, bullets, code, details, paragraph, picture, section, table
+from ser_tune.report.markup import Html, bullets, code, count, details, paragraph, picture, section, table
+
+LOSSES = {
+    "logits": "with cross-entropy on the values before the softmax",
+    "published": "with cross-entropy on the softmax's output, as published",
+}
+
+ORDER = (
+    "Where several trials run at a time, what a race drops and what Optuna proposes depends on the order in which they "
+    "end; decisions.jsonl tells what was decided."
+)
 
 
 def network(evidence: Evidence) -> Html:
-    """The network layer by layer."""
-    layers = [(layer["layer"], layer["output"], layer["parameters"]) for layer in evidence.record["network"]]
-    features = evidence.config["features"]
-    n_frames = 1 + round(features["duration_s"] * features["sample_rate"]) // features["hop_length"]
-    figure = figures.network_figure(layers, (3 * features["n_mfcc"], n_frames))
-    loss = evidence.config["training"]["loss"]
-    heard = (
-        f"It hears the first {features['duration_s']:g} s of a clip, mono at {features['sample_rate']} Hz, as "
-        f"{features['n_mfcc']} MFCC with delta and delta-delta. "
-    )
-    trained = {
-        "logits": "It is trained with cross-entropy on the values before the softmax.",
-        "published": "It is trained with cross-entropy on the softmax's output, as published.",
-    }
+    """The chosen candidate's network, layer by layer, and its settings; the network all share where none is chosen."""
+    chosen, setting = evidence.selection or {}, evidence.setting
+    features, training = setting.features, setting.training
+    recorded = chosen.get("network", evidence.record["network"])
+    layers = [(layer["layer"], layer["output"], layer["parameters"]) for layer in recorded]
+    figure = figures.network_figure(layers, features.shape)
+    whose = "of the chosen candidate" if chosen else "before any hyperparameter, as no candidate is chosen yet"
     return section(
         "The network",
         paragraph(
-            heard, trained[loss], " Sizes are channels x coefficients x frames; a box is wider where more numbers flow."
+            f"The network {whose}. It hears the first {features.duration_s:g} s of a clip, mono at "
+            f"{features.sample_rate} Hz, as {features.n_mfcc} MFCC with delta and delta-delta. "
+            f"It is trained {LOSSES[training.loss]}, by {training.optimizer} at a learning rate of {training.lr:g} in "
+            f"batches of {training.batch_size}. Sizes are channels x coefficients x frames; a box is wider where more "
+            "numbers flow."
         ),
         picture(evidence.folder.figures, "network", figure, "The layers from top to bottom with sizes and parameters"),
+        details(f"All settings {whose}", table(["setting", "value", "searched"], _setting_rows(evidence))),
     )
+
+
+def _setting_rows(evidence: Evidence) -> list[tuple[object, ...]]:
+    """Name, value, and whether it is one of the chosen candidate's hyperparameters."""
+    searched = (evidence.selection or {}).get("hyperparameters", {})
+    rows: list[tuple[object, ...]] = [
+        (f"{part}.{name}", " ".join(map(str, value)) if isinstance(value, list) else value, "yes" * (name in searched))
+        for part, values in to_json(evidence.setting).items()
+        for name, value in values.items()
+    ]
+    if evidence.selection:
+        rows.append(("epochs of the final training", evidence.selection["epochs"], "yes"))
+    return rows
 
 
 def data(evidence: Evidence) -> Html:
@@ -97,7 +119,7 @@ def reproduce(evidence: Evidence) -> Html:
         ("seed", evidence.config["seed"]),
         ("data fingerprint", record["data_fingerprint"]),
         ("git commit", record["git_commit"] or "unknown"),
-        ("device", f"{devices} ({nodes} node{'s' * (nodes != 1)})"),
+        ("device", f"{devices} ({count(nodes, 'node')})"),
         ("precision", ", ".join(sorted({trial.precision for trial in trials})) or "-"),
         ("trials", f"{len(trials)}, together {minutes:.1f} minutes"),
         *sorted(record["versions"].items()),
@@ -106,6 +128,7 @@ def reproduce(evidence: Evidence) -> Html:
         "How to reproduce it",
         code(record["command"]),
         paragraph("Clips of the same content, the same settings and seed give the same splits, networks and batches."),
+        paragraph(ORDER) if evidence.method.races or evidence.method.method == "optuna" else Html(),
         table(["what", "value"], facts),
         details("The whole configuration", code(json.dumps(evidence.config, indent=2, ensure_ascii=False))),
     )
@@ -122,6 +145,12 @@ def read_on(evidence: Evidence) -> Html:
         "How to read on",
         paragraph("Every curve, candidates side by side, the confusion matrix and the graph in TensorBoard:"),
         code(f"tensorboard --logdir {shlex.quote(str(folder.tensorboard))}"),
+        paragraph(
+            "Its HPARAMS has a row per candidate, the mean of the folds it ran on; of more than five hyperparameters "
+            "it shows five until the others are ticked on its left."
+        ),
         *(bundle if evidence.test else []),
-        paragraph("The numbers themselves: ", "trials.jsonl, candidates.csv, selection.json, test.json."),
+        paragraph(
+            "The numbers themselves: ", "trials.jsonl, candidates.csv, selection.json, test.json, decisions.jsonl."
+        ),
     )

@@ -3,10 +3,9 @@
 from typing import Any
 
 from ser_tune.candidates import make_candidate
-from ser_tune.figures import METRIC_NAMES
-from ser_tune.metrics import FEW_UNITS
+from ser_tune.metrics import FEW_UNITS, METRIC_NAMES
 from ser_tune.report.evidence import Evidence, chance
-from ser_tune.report.markup import Html, bullets, element, join, note, percent, section
+from ser_tune.report.markup import Html, bullets, element, interval, join, note, percent, section
 
 SCORES = ("accuracy", "uar", "macro_f1")
 
@@ -14,15 +13,7 @@ SCORES = ("accuracy", "uar", "macro_f1")
 def headline(evidence: Evidence) -> list[Html]:
     """Choice and test in a few sentences, then the loud notes."""
     chosen, test = evidence.selection, evidence.test
-    if not chosen:
-        sentences = ["No candidate is complete yet, so none is chosen. Run the command below again to go on."]
-    else:
-        label = make_candidate(chosen["hyperparameters"]).label
-        spread = f"{chosen['mean']:.1%} ± {100 * chosen['sd']:.1f}"
-        sentences = [
-            f"Of {len(evidence.candidates)} candidates, {label} at {chosen['epochs']} epochs was chosen: validation "
-            f"{METRIC_NAMES[evidence.metric]} {spread} (mean ± standard deviation of {evidence.n_folds} folds)."
-        ]
+    sentences = _choice(evidence)
     if test:
         strangers = " of speakers it has never heard" if evidence.protocol == "speaker" else ""
         sentences.append(
@@ -34,9 +25,25 @@ def headline(evidence: Evidence) -> list[Html]:
     return [element("p", " ".join(sentences), class_="headline"), *map(note, _warnings(evidence))]
 
 
+def _choice(evidence: Evidence) -> list[str]:
+    """The chosen candidate, its score, and whether it can be told from the next."""
+    chosen = evidence.selection
+    if not chosen:
+        return ["No candidate is complete yet, so none is chosen. Run the command below again to go on."]
+    label, name = make_candidate(chosen["hyperparameters"]).label, evidence.names.get(chosen["candidate"])
+    called = label if name in (None, label) else f"{name} ({label})"
+    dropped = f" ({len(evidence.drops)} of them dropped by the race)" if evidence.drops else ""
+    spread = f"{chosen['mean']:.1%} ± {100 * chosen['sd']:.1f}"
+    return [
+        f"Of {len(evidence.candidates)} candidates{dropped}, {called} at {chosen['epochs']} epochs was chosen: "
+        f"validation {METRIC_NAMES[evidence.metric]} {spread} (mean ± standard deviation of {evidence.counted_folds}; "
+        f"corrected 95% interval {interval(*chosen['interval'])}).",
+        evidence.named(chosen["certainty"]),
+    ]
+
+
 def _with_interval(test: dict[str, Any], name: str) -> str:
-    low, high = test[f"{name}_interval"]
-    return f"{METRIC_NAMES[name]} {percent(test[name])} (95% interval {100 * low:.1f} to {100 * high:.1f})"
+    return f"{METRIC_NAMES[name]} {percent(test[name])} (95% interval {interval(*test[f'{name}_interval'])})"
 
 
 def _warnings(evidence: Evidence) -> list[Html]:
@@ -77,7 +84,9 @@ def definitions(evidence: Evidence) -> Html:
     unit = (evidence.test or {}).get("interval_unit", "clips")
     number = (evidence.test or {}).get("n_interval_units", len(evidence.tested))
     independent = "No speaker is in both the training and the test split, nor in two folds: speaker-independent."
-    resampling = f"The 95% intervals come from drawing the {number} test {unit} again and again, with replacement"
+    resampling = (
+        f"The 95% intervals of test scores come from drawing the {number} test {unit} again and again, with replacement"
+    )
     caution = "; as speakers are shared, they say nothing about new speakers" if unit == "clips" else ""
     if unit == "speakers" and number < FEW_UNITS:
         caution = "; of so few they come out too narrow"
@@ -89,6 +98,9 @@ def definitions(evidence: Evidence) -> Html:
         "Some articles swap the names WA and UA.",
         "Macro F1: the F1 score of each emotion (harmonic mean of recall and precision), averaged.",
         f"{resampling}{caution}.",
+        "The 95% intervals of validation scores, and of differences between candidates, are corrected after Nadeau & "
+        "Bengio (2003): folds share training clips, so the variance of their mean is taken as 1/J + 1/(k-1) of the "
+        f"scores' variance, not as 1/J (J = {len(evidence.blocks)} scores, k = {evidence.n_folds} folds).",
         *([independent] if evidence.protocol == "speaker" else []),
     ]
     return section("What the numbers are", bullets(items))

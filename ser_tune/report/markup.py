@@ -5,13 +5,16 @@ import html
 import math
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from ser_tune.figures import save
+from ser_tune.figures.canvas import DPI
 
-_NUMERIC = re.compile(r"-|[\d.,]+%?( ± [\d.]+)?")
+_NUMBER = r"[-+]?[\d.,]+"
+_NUMERIC = re.compile(rf"-|{_NUMBER}%?( ± {_NUMBER}| to {_NUMBER}| \[{_NUMBER}, {_NUMBER}\])?")
 
 
 class Html(str):
@@ -62,35 +65,73 @@ def details(summary: str, *children: object) -> Html:
     return element("details", element("summary", summary), *children)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], marked: int = -1) -> Html:
+@dataclass(frozen=True)
+class Wide:
+    """A cell of words that takes several columns."""
+
+    text: str
+    n_columns: int
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], marked: int = -1, broad: bool = False) -> Html:
     """A table that scrolls by itself where the page is narrow; the row number `marked` stands out.
 
-    A row's first cell heads it; columns of numbers are aligned to the right.
+    A row's first cell heads it; columns of numbers are aligned to the right. A `broad` table is wider than the text
+    where the screen is.
     """
-    cells = [[str(cell) for cell in row] for row in rows]
-    numeric = [index > 0 and all(_NUMERIC.fullmatch(row[index]) for row in cells) for index in range(len(header))]
-    kinds = [{"class_": "number"} if is_numeric else {} for is_numeric in numeric]
+    cells = [[cell if isinstance(cell, Wide) else str(cell) for cell in row] for row in rows]
+    kinds = _column_classes(cells, len(header))
     titles = [element("th", name, scope="col", **kind) for name, kind in zip(header, kinds, strict=True)]
     body = []
     for index, row in enumerate(cells):
-        values = [element("td", value, **kind) for value, kind in zip(row[1:], kinds[1:], strict=True)]
         mark = {"class_": "marked"} if index == marked else {}
-        body.append(element("tr", element("th", row[0], scope="row"), *values, **mark))
+        body.append(element("tr", element("th", row[0], scope="row"), *_row_cells(row[1:], kinds[1:]), **mark))
     whole = element("table", element("thead", element("tr", *titles)), element("tbody", *body))
-    return element("div", whole, class_="scroll", tabindex="0")
+    return element("div", whole, class_="scroll broad" if broad else "scroll", tabindex="0")
 
 
-def picture(folder: Path, name: str, figure: Figure, alt: str, caption: str = "") -> Html:
+def _column_classes(rows: Sequence[Sequence[str | Wide]], n_columns: int) -> list[dict[str, str]]:
+    """The class of columns that hold numbers alone, but for wide cells."""
+    flat = [[cell for cell in row for _ in range(cell.n_columns if isinstance(cell, Wide) else 1)] for row in rows]
+    columns = [[row[index] for row in flat] for index in range(n_columns)]
+    texts = [[cell for cell in column if isinstance(cell, str)] for column in columns]
+    numeric = [index > 0 and all(map(_NUMERIC.fullmatch, column)) for index, column in enumerate(texts)]
+    return [{"class_": "number"} if is_numeric else {} for is_numeric in numeric]
+
+
+def _row_cells(row: Sequence[str | Wide], kinds: Sequence[dict[str, str]]) -> list[Html]:
+    cells, column = [], 0
+    for cell in row:
+        if isinstance(cell, Wide):
+            cells.append(element("td", cell.text, colspan=str(cell.n_columns), class_="words"))
+            column += cell.n_columns
+        else:
+            cells.append(element("td", cell, **kinds[column]))
+            column += 1
+    return cells
+
+
+def picture(folder: Path, name: str, figure: Figure, alt: str, caption: str = "", dpi: int = DPI) -> Html:
     """The figure, saved as `folder`/`name`.png and carried within the page."""
-    png = save(figure, folder / f"{re.sub('[^A-Za-z0-9_.,=+-]', '_', name)}.png")
+    png = save(figure, folder / f"{name}.png", dpi)
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     image = Html(f'<img src="{source}" alt="{html.escape(alt)}">')
     return element("figure", image, element("figcaption", caption) if caption else Html())
 
 
+def count(n: int, thing: str) -> str:
+    """A number and what it counts, in the plural where it is not one."""
+    return f"{n} {thing}{'s' * (n != 1)}"
+
+
 def percent(share: float | None) -> str:
     """A share [0..1] as people read it; a hyphen where there is none."""
     return "-" if share is None or math.isnan(share) else f"{share:.1%}"
+
+
+def interval(low: float, high: float) -> str:
+    """The 95% interval of a score, of which none lies below 0 or above 1; a hyphen where there is none."""
+    return "-" if math.isnan(low) else f"{100 * max(0.0, low):.1f} to {100 * min(1.0, high):.1f}"
 
 
 def page(title: str, *children: object) -> str:

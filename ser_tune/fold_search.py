@@ -111,10 +111,11 @@ def run_missing_trials(run: Run, schedule: Schedule) -> None:
     """Run the schedule to its end; needs the cluster only if a trial is missing."""
     config, folder = run.config, run.folder
     results = run.results()
-    tracker = Tracker(folder.tensorboard)
-    tracker.sync(list(results.values()))
     _Driver(run, schedule, None).judge()
-    if schedule.finished:
+    finished = schedule.finished
+    tracker = Tracker(folder.tensorboard)
+    tracker.sync(list(results.values()), schedule.candidates)
+    if finished:
         return
     if results:
         run.console.print(f"going on: {_count(results, schedule)} trials are finished already")

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from ser_tune.candidates import make_candidate
+from ser_tune.candidates import Candidate, make_candidate
 from ser_tune.events import (
     PATTERN,
     Points,
@@ -95,17 +95,18 @@ class Tracker:
             self._abandon(key)
             _remove(run)
 
-    def sync(self, results: Sequence[TrialResult]) -> None:
+    def sync(self, results: Sequence[TrialResult], candidates: Sequence[Candidate] = ()) -> None:
         """Make the runs equal to the finished trials: remove those of others, write what is missing.
 
-        A trial that is there twice counts once, the first. A run that is right already is not touched.
+        HPARAMS has the columns of `candidates` too, of which no trial may have finished. A trial that is there twice
+        counts once, the first. A run that is right already is not touched.
         """
         finished = {self._run(result): result for result in reversed(results)}
         running = {Path(writer.log_dir) for writer in self._writers.values()}
         for run in sorted(self.folder.glob("*/fold-*")):
             if run not in finished and run not in running:
                 _remove(run)
-        self._describe(result.hyperparameters for result in results)
+        self._describe([one.hyperparameters for one in [*candidates, *results]])
         for result in reversed(finished.values()):
             self._mend(result)
 

@@ -146,6 +146,11 @@ def replay(name: str, rule: str, n_orders: int, n_drawn: int) -> tuple[float, fl
     return n_trials / (n_orders * drawn.shape[0] * drawn.shape[1]), n_other / n_orders, shortfall / n_orders
 
 
+def replay_job(job: tuple[str, str, int, int]) -> tuple[float, float, float]:
+    """`replay` with its arguments in one."""
+    return replay(*job)
+
+
 def read_table(name: str) -> Table:
     """Scores [candidates, folds, epochs] of a table in score_tables/."""
     scores: dict[str, dict[int, list[float]]] = {}
@@ -186,9 +191,9 @@ def main() -> None:
     print("| candidates | table | rule | trials run | other choices | mean shortfall |")
     print("|---|---|---|---|---|---|")
     with multiprocessing.Pool() as pool:
-        for (name, rule, _, n), found in zip(jobs, pool.starmap(replay, jobs, chunksize=1), strict=True):
+        for (name, rule, _, n), found in zip(jobs, pool.imap(replay_job, jobs), strict=True):
             ran, other, shortfall = found
-            print(f"| {n} | {name} | {rule} | {ran:.1%} | {other:.1%} | {shortfall:.3f} points |")
+            print(f"| {n} | {name} | {rule} | {ran:.1%} | {other:.1%} | {shortfall:.3f} points |", flush=True)
 
 
 if __name__ == "__main__":

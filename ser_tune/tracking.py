@@ -106,7 +106,8 @@ class Tracker:
         for run in sorted(self.folder.glob("*/fold-*")):
             if run not in finished and run not in running:
                 _remove(run)
-        self._describe([one.hyperparameters for one in [*candidates, *results]])
+        self._describe([candidate.hyperparameters for candidate in candidates])
+        self._describe([result.hyperparameters for result in results])
         for result in reversed(finished.values()):
             self._mend(result)
 

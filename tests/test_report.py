@@ -278,10 +278,22 @@ def test_the_hyperparameter_that_alone_makes_the_score_is_the_important_one(
 def test_too_few_candidates_or_equal_ones_have_no_importance_and_the_report_says_why(
     raced: tuple[ExperimentFolder, Page],
 ) -> None:
-    assert re.search(r"it needs 10 complete candidates of the space searched; there are \d\b", raced[1].words)
+    assert re.search(
+        r"it needs 10 complete or dropped candidates of the space searched; there are \d\b", raced[1].words
+    )
     evidence = complete_candidates(raced[0], searching.LEAST)
     equal = [dataclasses.replace(row, mean=0.5) for row in evidence.candidates]
     assert "same score" in str(searching.importances(dataclasses.replace(evidence, candidates=equal)))
+
+
+def test_a_dropped_candidate_counts_as_far_below_its_rivals_mean_as_on_the_folds_that_both_ran_on(
+    raced: tuple[ExperimentFolder, Page],
+) -> None:
+    evidence = read_evidence(raced[0])
+    scores = searching.expected_scores(evidence)
+    assert set(scores) == {row.candidate.id for row in evidence.candidates}
+    for name, drop in evidence.drops.items():
+        assert scores[name] == pytest.approx(scores[drop["against"]] + drop["difference"])
 
 
 def test_figures_of_an_earlier_report_go(tmp_path: Path) -> None:

@@ -114,30 +114,39 @@ def _importance(evidence: Evidence) -> list[Html]:
     if isinstance(found, str):
         return [paragraph(f"Importance of hyperparameters: {found}.")]
     figure = figures.importance_figure(found, evidence.metric)
-    dropped = " Dropped candidates do not count, so it tells what matters among the better ones." * bool(evidence.drops)
+    counted = "; dropped ones count as far from their rival's mean as they were on the folds that both ran on"
+    counted = counted if evidence.drops else ""
     return [
         picture(
             evidence.folder.figures,
             "importance",
             figure,
             "A bar per hyperparameter: the share of the score's variance that it explains",
-            "By Optuna's fANOVA over the complete candidates: the share of the variance of validation "
+            f"By Optuna's fANOVA over the candidates{counted}: the share of the variance of validation "
             f"{METRIC_NAMES[evidence.metric]} over the space searched that each hyperparameter explains by itself; the "
-            f"shares are made to add up to 100%. A bar near 0 says that its values hardly mattered here.{dropped}",
+            f"shares are made to add up to 100%. A bar near 0 says that its values hardly mattered here.",
         )
     ]
 
 
 def importances(evidence: Evidence) -> Mapping[str, float] | str:
     """The share of each hyperparameter, the largest first, by Optuna (Hutter et al. 2014); or, in words, what lacks."""
-    complete = [row for row in evidence.candidates if row.status == "complete"]
-    history = [Told(row.candidate.hyperparameters, [row.mean], TrialState.COMPLETE) for row in complete]
+    scores = expected_scores(evidence)
+    judged = [row.candidate for row in evidence.candidates if row.candidate.id in scores]
+    history = [Told(one.hyperparameters, [scores[one.id]], TrialState.COMPLETE) for one in judged]
     study = make_study(evidence.space, history, seed=0)
-    n_complete = len(study.trials)
-    if n_complete < LEAST:
-        cure = "; with --search.race off all are run to the end" if evidence.drops else ""
-        return f"it needs {LEAST} complete candidates of the space searched; there are {n_complete}{cure}"
+    if len(study.trials) < LEAST:
+        return f"it needs {LEAST} complete or dropped candidates of the space searched; there are {len(study.trials)}"
     if len({trial.value for trial in study.trials}) < 2:
-        return "all complete candidates have the same score"
+        return "all candidates have the same score"
     found = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     return {name: float(share) for name, share in found.items()}
+
+
+def expected_scores(evidence: Evidence) -> dict[str, float]:
+    """By id the mean of every complete candidate, and of every dropped one what its rival's mean and lead let expect."""
+    scores = {row.candidate.id: row.mean for row in evidence.candidates if row.status == "complete"}
+    for name, drop in evidence.drops.items():
+        if name not in scores and drop["against"] in scores:
+            scores[name] = scores[drop["against"]] + drop["difference"]
+    return scores

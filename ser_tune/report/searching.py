@@ -144,7 +144,7 @@ def importances(evidence: Evidence) -> Mapping[str, float] | str:
 
 
 def expected_scores(evidence: Evidence) -> dict[str, float]:
-    """By id the mean of every complete candidate, and of every dropped one what its rival's mean and lead let expect."""
+    """By id: the mean of a complete candidate; of a dropped one what its rival's mean and lead let expect."""
     scores = {row.candidate.id: row.mean for row in evidence.candidates if row.status == "complete"}
     for name, drop in evidence.drops.items():
         if name not in scores and drop["against"] in scores:

@@ -119,7 +119,6 @@ RULES: dict[str, Callable[[Table], Outcome]] = {
     "paired, level 0.01 (ours)": functools.partial(paired, level=0.01),
     "ours, 8 trials at a time": functools.partial(paired, level=0.01, n_slots=8),
     "ours, one candidate at a time": functools.partial(paired, level=0.01, n_open=1),
-    "paired, level 0.001": functools.partial(paired, level=0.001),
     "paired, level 0.05": functools.partial(paired, level=0.05),
     "forgiving (Bergman et al.)": functools.partial(one_by_one, stops=forgiving),
     "aggressive (Bergman et al.)": functools.partial(one_by_one, stops=aggressive),

@@ -71,15 +71,14 @@ def find_hopeless(
     variance, freedom = residual_variance(scores)
     if freedom < 1:
         return {}
-    found = {}
-    for row in np.flatnonzero(~done.all(axis=1)):
-        m = int(done[row].sum())
-        difference = float((scores[row] - scores[best])[done[row]].mean())
-        spread = np.sqrt(2 * variance * (1 / m - 1 / len(blocks)))
-        highest = difference + _quantile(1 - level, freedom) * float(spread)
-        if highest < 0:
-            found[names[row]] = Drop(names[best], m, difference, highest)
-    return found
+    n_done = done.sum(axis=1)
+    differences = np.where(done, scores - scores[best], 0.0).sum(axis=1) / np.maximum(n_done, 1)
+    spreads = np.sqrt(2 * variance * (1 / np.maximum(n_done, 1) - 1 / len(blocks)))
+    highest = differences + _quantile(1 - level, freedom) * spreads
+    return {
+        names[row]: Drop(names[best], int(n_done[row]), float(differences[row]), float(highest[row]))
+        for row in np.flatnonzero((highest < 0) & (n_done < len(blocks)))
+    }
 
 
 def residual_variance(scores: Scores) -> tuple[float, int]:

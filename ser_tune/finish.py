@@ -23,7 +23,7 @@ from ser_tune.preparation import Preparation
 from ser_tune.progress import progress_bar
 from ser_tune.refit import Refit, run_refit
 from ser_tune.searcher import choose_resources
-from ser_tune.testing import evaluate, is_of, looks, refuse_look
+from ser_tune.testing import evaluate, is_of, looks, may_look, why_closed
 from ser_tune.tracking import Tracker
 from ser_tune.trial import TrialSettings
 
@@ -35,20 +35,20 @@ def final_test(
     start_ray: Callable[[], None],
     console: Console,
 ) -> None:
-    """Refit, test and export the choice of selection.json, as far as that is not done.
+    """Refit, export and test the choice of selection.json, as far as that is not done.
 
-    InputError where the test split was looked at by other weights and config.reopen_test is off.
+    It is not tested where other weights were, unless config.reopen_test is on.
     """
     choice = read_json(folder.selection)
     exported = _exported(folder, choice)
-    if exported and exported[0].score_card["test"] and folder.test.exists():
+    if exported and _is_done(folder, *exported, reopen_test=config.reopen_test):
         return
     folder.outdate_report()
     bundle, network = exported or _refit(config, folder, preparation, choice, start_ray, console)
     weights = weights_sha256(network.state_dict())
+    if not may_look(folder, weights, reopen_test=config.reopen_test):
+        return
     seen = looks(folder)
-    if seen and weights not in seen and not config.reopen_test:
-        refuse_look(folder, f"another refit of candidate {choice['candidate']}")
     test = _look(config, preparation, bundle, network, start_ray) | {
         "candidate": choice["candidate"],
         "epochs": choice["epochs"],
@@ -62,6 +62,13 @@ def final_test(
     tracker.close()
     tested = {key: value for key, value in test.items() if key not in ("confusion", "emotions")}
     save_bundle(folder.bundle, dataclasses.replace(bundle, score_card=bundle.score_card | {"test": tested}), network)
+
+
+def _is_done(folder: ExperimentFolder, bundle: Bundle, network: EmotionNetwork, *, reopen_test: bool) -> bool:
+    """Whether the bundle is tested, or shall not be."""
+    if bundle.score_card["test"] and folder.test.exists():
+        return True
+    return not may_look(folder, weights_sha256(network.state_dict()), reopen_test=reopen_test)
 
 
 def _exported(folder: ExperimentFolder, choice: dict[str, Any]) -> tuple[Bundle, EmotionNetwork] | None:
@@ -149,14 +156,19 @@ def outcome(folder: ExperimentFolder) -> str:
         low, high = test[f"{metric}_interval"]
         return f"{METRIC_NAMES[metric]} {test[metric]:.1%} [{low:.1%}, {high:.1%}]"
 
+    tested = [
+        f"Test        {', '.join(map(scored, METRIC_NAMES))}",
+        f"            {test['n']} clips, 95% intervals by resampling {test['n_interval_units']} "
+        f"{test['interval_unit']}{_caution(test)}; test split looked at {_times(test['evaluations'])}",
+    ]
+    if not load_bundle(folder.bundle)[0].score_card["test"]:
+        tested = [f"Test        {why_closed(folder)}"]
     return "\n".join(
         [
             f"Chosen      {label}, {choice['epochs']} epochs: validation {METRIC_NAMES[choice['metric']]} "
             f"{choice['mean']:.1%}, fold means ± {100 * choice['sd']:.1f} points (candidate {choice['candidate']})",
             f"            {choice['certainty']}",
-            f"Test        {', '.join(map(scored, METRIC_NAMES))}",
-            f"            {test['n']} clips, 95% intervals by resampling {test['n_interval_units']} "
-            f"{test['interval_unit']}{_caution(test)}; test split looked at {_times(test['evaluations'])}",
+            *tested,
             f"Report      {folder.report}",
             f"Bundle      {folder.bundle}   try: python -m ser_tune.predict --bundle {folder.bundle} FILE.wav",
             f"TensorBoard tensorboard --logdir {folder.tensorboard}",

@@ -28,7 +28,6 @@ from ser_tune.progress import progress_bar
 from ser_tune.report import write_report
 from ser_tune.schedule import Schedule
 from ser_tune.selection import CandidateSummary, choose, summarise_candidates
-from ser_tune.testing import refuse_another_choice
 
 
 def search(config: SearchConfig, console: Console) -> None:
@@ -84,10 +83,7 @@ def _layers(config: SearchConfig, hyperparameters: Mapping[str, Any]) -> list[di
 
 
 def _choose(run: Run, schedule: Schedule) -> None:
-    """Write candidates.csv and selection.json, if they change, and a config.json that names what was compared.
-
-    InputError, with everything left as it was, where the test split was opened for another choice.
-    """
+    """Write candidates.csv and selection.json, if they change, and a config.json that names what was compared."""
     config, folder = run.config, run.folder
     metric, rule, n_folds = config.selection.metric, config.selection.rule, config.splits.folds
     summaries = _summaries(run, schedule)
@@ -98,7 +94,6 @@ def _choose(run: Run, schedule: Schedule) -> None:
     winner = choose(summaries, rule, _n_parameters(config, summaries) if rule == "one-se" else None)
     layers = _layers(config, winner.candidate.hyperparameters)
     choice = selection_record(winner, summaries, metric, rule, n_folds) | {"network": layers}
-    refuse_another_choice(folder, choice, reopen_test=config.reopen_test)
     recorded, now = read_json(folder.config)["config"], to_json(config)
     if any(recorded[part] != now[part] for part in ("space", "search", "selection")):
         folder.outdate_report()

@@ -1,15 +1,14 @@
 """The test split is opened here and nowhere else: scores with intervals, and who has looked.
 
 test.json counts looks by the weights that were looked at. The same weights again, after a kill say, are
-the same look; other weights are refused unless the user asks for another look.
+the same look; for other weights it stays closed unless the user asks for another look.
 """
 
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from ser_tune.dataset import LabelledClips, Standardisation
-from ser_tune.errors import InputError
 from ser_tune.experiment import ExperimentFolder, read_json
 from ser_tune.metrics import confusion_matrix, intervals, resampling_units, scores
 from ser_tune.model import EmotionNetwork
@@ -21,25 +20,23 @@ def looks(folder: ExperimentFolder) -> list[str]:
     return list(read_json(folder.test)["weights_sha256"]) if folder.test.exists() else []
 
 
-def refuse_another_choice(folder: ExperimentFolder, choice: dict[str, Any], *, reopen_test: bool) -> None:
-    """Raise InputError if the test split was opened for another candidate or number of epochs."""
-    if folder.test.exists() and not is_of(read_json(folder.test), choice) and not reopen_test:
-        wanted = f"candidate {choice['candidate']} after {choice['epochs']} epochs, {choice['hyperparameters']},"
-        refuse_look(folder, wanted)
-
-
 def is_of(record: dict[str, Any], choice: dict[str, Any]) -> bool:
     """Whether test.json or a score card is of this candidate and number of epochs."""
     return all(record.get(key) == choice[key] for key in ("candidate", "epochs"))
 
 
-def refuse_look(folder: ExperimentFolder, wanted: str) -> NoReturn:
-    """Raise InputError: `wanted`, in words, is not what the test split was opened for."""
+def may_look(folder: ExperimentFolder, weights: str, *, reopen_test: bool) -> bool:
+    """Whether these weights may be tested: nobody else's were, or the user asks for another look."""
+    seen = looks(folder)
+    return not seen or weights in seen or reopen_test
+
+
+def why_closed(folder: ExperimentFolder) -> str:
+    """Why the test split stays closed for other weights than those that looked at it, and how to open it."""
     seen = read_json(folder.test)
-    raise InputError(
-        f"the test split was already looked at by candidate {seen['candidate']} after {seen['epochs']} epochs, "
-        f"and now {wanted} would look too; a test split that one chooses on is no test, so it stays closed and the "
-        "earlier outcome as it is. --reopen-test opens it again, and test.json counts that"
+    return (
+        f"not opened again: it was already looked at by candidate {seen['candidate']} after {seen['epochs']} epochs, "
+        "and a test split that one chooses on is no test; --reopen-test opens it, and test.json counts that"
     )
 
 

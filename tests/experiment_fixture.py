@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_sc
 from ser_tune.candidates import Candidate, draw_candidates, list_grid, make_candidate, trial_seed
 from ser_tune.certainty import selection_record, table_row
 from ser_tune.config import EMOTIONS, MethodConfig, SearchConfig, SpaceConfig, SplitConfig, TrainingConfig, to_json
-from ser_tune.experiment import ExperimentFolder, TrialResult
+from ser_tune.experiment import ExperimentFolder, TrialResult, read_json
 from ser_tune.files import write_json, write_text
 from ser_tune.race import Block, list_blocks
 from ser_tune.schedule import Schedule
@@ -248,7 +248,9 @@ def _write(
         folder.append_decision(decision)
     _write_choice(folder, config, results, decisions)
     if tested:
-        write_json(folder.test, make_test_scores(manifest, config.splits.protocol))
+        choice = read_json(folder.selection)
+        of = {key: choice[key] for key in ("candidate", "epochs")}
+        write_json(folder.test, make_test_scores(manifest, config.splits.protocol) | of)
     return folder
 
 

@@ -12,7 +12,6 @@ import pytest
 from search_runs import FLAGS, command, facts_of, run_command, run_search, small_search, snapshot, trial_processes
 
 from ser_tune.config import MethodConfig, SearchConfig, SelectionConfig, SpaceConfig, SplitConfig
-from ser_tune.errors import InputError
 from ser_tune.experiment import ExperimentFolder
 from ser_tune.sample import make_sample_corpora
 from ser_tune.schedule import FIRST
@@ -116,18 +115,13 @@ def test_a_finished_race_runs_nothing_and_more_candidates_run_alone(raced: Raced
     assert snapshot(folder.root) == before
     assert "nothing had to be run" in said
     grown = replace(config, search=replace(RACE, candidates=9))
-    winner = json.loads(folder.selection.read_text())["candidate"]
-    try:
-        run_search(grown)
-    except InputError as error:  # a new candidate won
-        assert "--reopen-test" in str(error)  # noqa: PT017
+    run_search(grown)
     assert folder.trials.read_text().startswith(kept)
     assert len(decisions(folder, "proposed")) == 9
     old = {line["candidate"] for line in decisions(folder, "proposed")[:7]}
     lines = folder.trials.read_text()[len(kept) :].splitlines()
     assert not {json.loads(line)["candidate"] for line in lines} & old
     assert json.loads(folder.test.read_text())["evaluations"] == 1
-    assert json.loads(folder.selection.read_text())["candidate"] == winner
 
 
 def test_a_trial_given_up_leaves_its_candidate_incomplete_with_the_reason_and_the_search_goes_on(

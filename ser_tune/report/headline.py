@@ -6,6 +6,7 @@ from ser_tune.candidates import make_candidate
 from ser_tune.metrics import FEW_UNITS, METRIC_NAMES
 from ser_tune.report.evidence import Evidence, chance
 from ser_tune.report.markup import Html, bullets, element, interval, join, note, percent, section
+from ser_tune.testing import is_of
 
 SCORES = ("accuracy", "uar", "macro_f1")
 
@@ -14,7 +15,9 @@ def headline(evidence: Evidence) -> list[Html]:
     """Choice and test in a few sentences, then the loud notes."""
     chosen, test = evidence.selection, evidence.test
     sentences = _choice(evidence)
-    if test:
+    if test and chosen and not is_of(test, chosen):
+        sentences.append(f"It was refitted and exported, but not tested. {_closed(evidence)}")
+    elif test:
         strangers = " of speakers it has never heard" if evidence.protocol == "speaker" else ""
         sentences.append(
             "Trained on the whole training split and tested on its "
@@ -23,6 +26,17 @@ def headline(evidence: Evidence) -> list[Html]:
     elif chosen:
         sentences.append("It has not been tested yet. Run the command below again to finish.")
     return [element("p", " ".join(sentences), class_="headline"), *map(note, _warnings(evidence))]
+
+
+def _closed(evidence: Evidence) -> str:
+    """Why the choice has no test scores although the test split was opened."""
+    seen = evidence.test or {}
+    name = evidence.names.get(seen["candidate"], seen["candidate"])
+    return (
+        f"The test split was opened earlier, for {name} at {seen['epochs']} epochs, the choice of that time, whose "
+        "scores stand below; a test split that one chooses on is no test. --reopen-test opens it again, and the report "
+        "says so."
+    )
 
 
 def _choice(evidence: Evidence) -> list[str]:

@@ -7,6 +7,7 @@ from ser_tune import figures
 from ser_tune.metrics import METRIC_NAMES
 from ser_tune.report.evidence import Evidence, chance
 from ser_tune.report.markup import Html, element, paragraph, percent, picture, section, table
+from ser_tune.testing import is_of
 
 
 def tested(evidence: Evidence) -> Html:
@@ -17,7 +18,7 @@ def tested(evidence: Evidence) -> Html:
     return section(
         "Test",
         paragraph(
-            "The chosen candidate, trained on the whole training split, judged the test clips. "
+            f"{_who(evidence)}, trained on the whole training split, judged the test clips. "
             "Rows are the true emotions, columns what the network said."
         ),
         picture(evidence.folder.figures, "confusion", confusion, "Confusion matrix of the test clips, truth in rows"),
@@ -26,6 +27,14 @@ def tested(evidence: Evidence) -> Html:
         element("h3", "By emotion"),
         *_by_emotion(evidence, evidence.test["per_emotion"]),
     )
+
+
+def _who(evidence: Evidence) -> str:
+    """The candidate whose test scores there are: the choice, or that of an earlier time."""
+    test = evidence.test or {}
+    if evidence.selection and not is_of(test, evidence.selection):
+        return f"An earlier choice, {evidence.names.get(test['candidate'], test['candidate'])}"
+    return "The chosen candidate"
 
 
 def _by_corpus(evidence: Evidence, scores: Mapping[str, Mapping[str, Any]]) -> list[Html]:

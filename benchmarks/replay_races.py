@@ -111,7 +111,7 @@ def _wilcoxon(scores: tuple[float, ...], best: tuple[float, ...]) -> bool:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.pruners.WilcoxonPruner().prune(study, running)
+        return bool(optuna.pruners.WilcoxonPruner().prune(study, running))
 
 
 RULES: dict[str, Callable[[Table], Outcome]] = {

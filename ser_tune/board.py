@@ -70,6 +70,8 @@ class Board:
 
     def started(self, trial: Trial) -> None:
         """A trial runs, for the first time or again."""
+        if trial.key in self.cells:
+            self._say(f"{_name(trial)}: its process ended before its time; it starts again")
         self.epochs_seen[trial.key] = 0
         self.cells[trial.key] = Text(f"0/{self.epochs}", style="cyan")
 

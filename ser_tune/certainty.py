@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 
 from ser_tune.config import Metric
 from ser_tune.metrics import METRIC_NAMES
-from ser_tune.selection import CandidateSummary, within_one_se
+from ser_tune.selection import CandidateSummary, choose, within_one_se
 
 CONFIDENCE = 0.95
 
@@ -83,7 +83,7 @@ def selection_record(
 ) -> dict[str, Any]:
     """The content of selection.json: the choice, why, and how sure it is."""
     complete = [summary for summary in summaries if summary.status == "complete"]
-    best = max(complete, key=lambda summary: summary.mean)
+    best = choose(summaries)
     others = [summary for summary in complete if summary is not winner]
     runner_up = max(others, key=lambda summary: summary.mean) if others else None
     interval = corrected_interval(winner.scores, n_folds)

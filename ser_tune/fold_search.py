@@ -120,10 +120,13 @@ def run_missing_trials(run: Run, schedule: Schedule) -> None:
     if results:
         run.console.print(f"going on: {_count(results, schedule)} trials are finished already")
     run.start_ray()
-    n_candidates = len(schedule.candidates) if config.search.method == "grid" else config.search.n_candidates
+    n_candidates = config.search.n_candidates if config.search.method == "optuna" else len(schedule.candidates)
+    if config.search.method == "random" and n_candidates < config.search.n_candidates:
+        run.console.print(f"note: the space holds {n_candidates} candidates only: all of them are tried")
     resources = choose_resources(config.compute, n_candidates * len(run.blocks))
     board = Board(run.console, schedule, n_candidates, config.training.epochs, config.selection.metric)
-    board.show_finished(results)
+    names = {candidate.id for candidate in schedule.candidates}
+    board.show_finished({key: result for key, result in results.items() if key[0] in names})
 
     def n_slots() -> float:
         # A cluster may grow, and does when a trial waits for it; where nothing is decided on the way all may wait.

@@ -36,6 +36,6 @@ def _plain_lines(console: Console, what: str, quiet_s: float) -> Callable[[int, 
         tenths = 10 * done // max(1, total)
         if tenths > tenths_said and time.monotonic() >= begin:
             tenths_said = tenths
-            console.print(f"{what}: {done}/{total}", markup=False, highlight=False)
+            console.print(f"{what}: {done}/{total}", markup=False, highlight=False, soft_wrap=True)
 
     return say

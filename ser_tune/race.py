@@ -7,6 +7,7 @@ Krueger et al. 2015; Bergman et al. 2024 is what benchmarks/ compares it with.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,12 @@ def list_blocks(n_folds: int, n_repeats: int) -> list[Block]:
 
 def best_epoch(curves: npt.NDArray[np.float64]) -> int:
     """First maximum of the mean of curves [folds, epochs], from 0."""
-    return int(curves.mean(axis=0).argmax())
+    return int(rounded(curves.mean(axis=0)).argmax())
+
+
+def rounded(means: Any) -> Any:
+    """Means as they are compared: equal scores in another order of folds tie, whatever the last bits say."""
+    return np.round(means, 12)
 
 
 def find_hopeless(
@@ -67,7 +73,7 @@ def find_hopeless(
     complete = np.flatnonzero(done.all(axis=1))
     if not len(complete) or done.all():
         return {}
-    best = complete[scores[complete].mean(axis=1).argmax()]
+    best = complete[rounded(scores[complete].mean(axis=1)).argmax()]
     variance, freedom = residual_variance(scores)
     if freedom < 1:
         return {}
@@ -110,7 +116,7 @@ def _scores(curves: Sequence[Mapping[Block, Curve]], blocks: Sequence[Block]) ->
             table[row, places[block]] = curve
     known = np.isfinite(table)
     means = np.where(known, table, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    epochs = means.argmax(axis=1)
+    epochs = rounded(means).argmax(axis=1)
     scores: Scores = np.take_along_axis(table, epochs[:, None, None], axis=2)[:, :, 0]
     return scores
 

@@ -14,7 +14,7 @@ from ser_tune.candidates import Candidate
 from ser_tune.config import Metric
 from ser_tune.errors import RunError
 from ser_tune.experiment import TrialKey, TrialResult
-from ser_tune.race import Block, best_epoch
+from ser_tune.race import Block, best_epoch, rounded
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ def choose(
         gaps = sorted({summary.reason for summary in summaries if summary.reason})
         said = f" ({'; '.join(gaps[:3])})" if gaps else ""
         raise RunError(f"no candidate has a finite score on every fold{said}; run the same command again to try anew")
-    best = max(complete, key=lambda summary: summary.mean)  # max keeps the first of equals
+    best = max(complete, key=lambda summary: rounded(summary.mean))  # max keeps the first of equals
     if rule == "best":
         return best
     sizes = n_parameters or {}
     near = [summary for summary in complete if within_one_se(summary, best)]
-    return min(near, key=lambda summary: (sizes[summary.candidate.id], summary.epochs, -summary.mean))
+    return min(near, key=lambda summary: (sizes[summary.candidate.id], summary.epochs, -rounded(summary.mean)))
 
 
 def within_one_se(summary: CandidateSummary, best: CandidateSummary) -> bool:

@@ -48,6 +48,15 @@ def test_without_a_terminal_every_finished_trial_and_every_drop_is_a_line() -> N
     assert len(lines) == 3
 
 
+def test_a_trial_that_starts_again_is_a_line() -> None:
+    results = make_results()
+    said = io.StringIO()
+    board = Board(Console(file=said), schedule_of(results), 4, 3, "uar")
+    for _ in range(2):
+        board.started(trial_of(results[0]))
+    assert "fold 0: its process ended before its time; it starts again" in said.getvalue()
+
+
 def test_on_a_terminal_the_board_shows_candidates_folds_epochs_scores_and_failures() -> None:
     results = make_results()
     shown = io.StringIO()

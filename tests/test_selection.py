@@ -87,6 +87,14 @@ def test_ties_go_to_the_candidate_listed_earlier() -> None:
     assert choose(summarise_candidates([A, B], results, list_blocks(2, 1), "accuracy", 0.2)).candidate == A
 
 
+def test_equal_scores_in_another_order_of_folds_are_a_tie_though_their_sums_differ_in_the_last_bit() -> None:
+    results = table({"a": [[0.3], [0.2], [0.1]], "b": [[0.1], [0.2], [0.3]]})
+    assert sum([0.3, 0.2, 0.1]) < sum([0.1, 0.2, 0.3])
+    for candidates in ([A, B], [B, A]):
+        summaries = summarise_candidates(candidates, results, list_blocks(3, 1), "accuracy", 0.2)
+        assert choose(summaries).candidate == candidates[0]
+
+
 def test_the_metric_decides() -> None:
     results = table({"a": [[0.5], [0.5]]}) | {
         ("b", fold, 0): result("b", fold, [0.4], val_uar=[0.4]) for fold in range(2)

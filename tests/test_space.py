@@ -46,10 +46,10 @@ def test_lists_are_read_and_unsearched_hyperparameters_are_no_dimension() -> Non
     ("field", "values", "expected"),
     [
         ("lr", ("log:0..1",), "numbers above 0 in a range of logarithms"),
-        ("lr", ("1e-2..1e-4",), "the lower number first"),
-        ("lr", ("0.1..nan",), "the lower number first"),
-        ("lr", ("0.1..x",), "the lower number first"),
-        ("lr", ("0.1..0.2", 0.3), "numbers, or one range"),
+        ("lr", ("1e-2..1e-4",), "two numbers, the lower one first"),
+        ("lr", ("0.1..nan",), "two numbers, the lower one first"),
+        ("lr", ("0.1..x",), "two numbers, the lower one first"),
+        ("lr", ("0.1..0.2", 0.3), "one range by itself, or values"),
         ("lr", ("fast",), "numbers, or one range"),
         ("lr", ("0.1..5",), "learning rates above 0 and at most 1"),
         ("lr", (math.nan,), "numbers"),
@@ -69,6 +69,8 @@ def test_lists_are_read_and_unsearched_hyperparameters_are_no_dimension() -> Non
         ("channels", (0,), "1 to 1024 each"),
         ("channels", (600,), "1 to 1024 each"),  # the second convolution would have 1200
         ("n_mfcc", (1,), "2 to 128"),
+        ("time_mask", ("int:0..1000",), "at most the 94 frames of a clip"),
+        ("frequency_mask", (14,), "at most the 13 MFCC"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_flag(field: str, values: Any, expected: str) -> None:

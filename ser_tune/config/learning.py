@@ -64,3 +64,9 @@ class Setting:
     features: FeatureConfig = field(default_factory=FeatureConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        time_mask, frequency_mask = self.training.time_mask, self.training.frequency_mask
+        n_frames, n_mfcc = self.features.n_frames, self.features.n_mfcc
+        require(time_mask <= n_frames, "training.time-mask", time_mask, f"at most the {n_frames} frames of a clip")
+        require(frequency_mask <= n_mfcc, "training.frequency-mask", frequency_mask, f"at most the {n_mfcc} MFCC")

@@ -141,6 +141,8 @@ def _parse(name: str, values: Values) -> Dimension:
     if len(values) == 1 and matches[0] and name not in _WORDS:
         kind, *ends = matches[0].groups()
         return _parse_range(name, str(values[0]), kind or "", ends)
+    alone = name in _WORDS or not any(matches)
+    require(alone, flag, " ".join(map(str, values)), "one range by itself, or values")
     parsed = tuple(_parse_value(name, value) for value in values)
     require(len(set(parsed)) == len(parsed), flag, " ".join(map(str, values)), "each value once")
     return Choices(parsed)
@@ -152,7 +154,7 @@ def _parse_range(name: str, text: str, kind: str, ends: list[str]) -> Range:
         low, high = (float(end) for end in ends)
     except ValueError:
         low = high = math.nan
-    flag, expected = _flag(name), f"one {_example(name)}, the lower number first"
+    flag, expected = _flag(name), f"one {_example(name)}: two numbers, the lower one first"
     require(math.isfinite(low) and math.isfinite(high) and low < high, flag, text, expected)
     require(not log or low > 0, flag, text, "numbers above 0 in a range of logarithms")
     require(not whole or (low.is_integer() and high.is_integer()), flag, text, "whole numbers after int:")

@@ -73,8 +73,8 @@ def _warnings(evidence: Evidence) -> list[Html]:
     shared = join(
         "Not speaker-independent: the same speakers are in the training and the test split (protocol utterance, as "
         "published), so this is the score on new clips of known voices. For a new voice it is much lower: measured "
-        "with this network on real recordings, 98% of TESS's clips on such a split, 30% for a TESS speaker it had "
-        "never heard. For numbers about new speakers use ",
+        "with the published network on real recordings, 98% of TESS's clips on such a split, 30% for a TESS speaker it "
+        "had never heard. For numbers about new speakers use ",
         element("code", "--splits.protocol speaker"),
         ".",
     )

@@ -93,7 +93,7 @@ def aggressive(curves: Table, best: Table) -> bool:
 
 def forgiving(curves: Table, best: Table) -> bool:
     """Bergman et al. 2024: the mean of the folds so far is below the best candidate's worst fold."""
-    return score(curves) < best[:, best_epoch(best)].min()
+    return bool(score(curves) < best[:, best_epoch(best)].min())
 
 
 def wilcoxon(curves: Table, best: Table) -> bool:

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import tyro
+from search_runs import run_search
 
+from ser_tune.config import SearchConfig
 from ser_tune.sample import speak_corpus
 
 pytestmark = pytest.mark.ray
@@ -35,13 +38,15 @@ def script() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def search(script: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What a search by the command line, as the benchmark starts it, left."""
+def search(script: Any, local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a search with the benchmark's flags left; on the tests' own Ray, which is there already."""
     work = tmp_path_factory.mktemp("against")
     for corpus in ("RAVDESS", "TESS"):
         speak_corpus(work / "voices", corpus)
     _, flags = script.parse([*FLAGS, "--data-dir", str(work / "voices")])
-    return script.run_search(work, flags)
+    places = ["--experiments-dir", str(work), "--experiment", "ours", "--cache-dir", str(work / "cache")]
+    run_search(tyro.cli(SearchConfig, args=[*flags, *places, "--compute.cpus-per-trial", "1"]))
+    return script.read_search(work / "ours", work / "cache")
 
 
 @pytest.fixture(scope="module")

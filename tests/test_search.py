@@ -1,9 +1,6 @@
 import json
 import os
 import re
-import signal
-import subprocess
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from search_runs import FLAGS, command, facts_of, run_command, run_search, small_search, snapshot
+from search_runs import FLAGS, facts_of, run_command, run_search, small_search, snapshot
 
 from ser_tune.config import ComputeConfig, SearchConfig, SpaceConfig, SplitConfig
 from ser_tune.errors import InputError
@@ -252,35 +249,6 @@ def test_folders_that_cannot_carry_a_search_are_refused(local_ray: None, tmp_pat
         with pytest.raises(InputError, match=expected) as error:
             run_search(config)
         assert error.value.exit_status == 2
-
-
-def start(work: Path, *flags: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(work, *flags), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True
-    )
-
-
-def wait_for_trials(folder: ExperimentFolder, n: int, process: subprocess.Popen[str]) -> None:
-    while not folder.trials.exists() or folder.trials.read_bytes().count(b"\n") < n:
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.02)
-
-
-def test_a_killed_search_goes_on_and_finds_the_same_to_the_bit(finished: Finished, sample: Path, work: Path) -> None:
-    flags = ["--data-dir", str(sample), *FLAGS, "--space.lr", "0.001", "0.003", "--experiment", "killed-search"]
-    folder = ExperimentFolder(work / "experiments" / "killed-search")
-    process = start(work, *flags)
-    wait_for_trials(folder, 2, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    survived = len(folder.read_trials())
-    assert 2 <= survived < 6
-    with folder.trials.open("ab") as file:
-        file.write(b'{"candidate": "torn')  # what a power cut can leave of a line
-    done = run_command(work, *flags)
-    assert done.returncode == 0, done.stderr
-    assert f"going on: {survived} of 6 trials are finished already" in done.stderr
-    assert facts_of(folder) == facts_of(finished[1])
 
 
 def test_a_search_runs_on_a_cluster_of_two_nodes(finished: Finished, sample: Path, work: Path) -> None:

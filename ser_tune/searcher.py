@@ -153,6 +153,7 @@ def _reason(trial: TuneTrial) -> str:
     text = Path(trial.error_file).read_text() if trial.error_file else ""
     said = [line for line in text.split("\n") if line and not line.startswith(" ")]
     reason = said[-1] if said else "its process ended without a result"
+    reason = reason.partition(" Some common causes include")[0]  # Ray's guesses, which are no reason
     if "CUDA out of memory" in text:
         return (
             "the GPU ran out of memory; give each trial more of it (--compute.gpus-per-trial) or smaller batches "

@@ -57,15 +57,15 @@ def make_schedule(run: Run) -> Schedule:
     curves: dict[str, dict[Block, list[float]]] = {}
     for (name, *block), result in results.items():
         curves.setdefault(name, {})[block[0], block[1]] = result.curve(config.selection.metric)
-    proposed = [line for line in decisions if line["decision"] == "proposed"]
-    own = [line for line in proposed if line["method"] == "optuna"] if search.method == "optuna" else []
+    own = [line for line in decisions if line["decision"] == "proposed" and line["method"] == search.method]
+    told = own[: search.n_candidates] if search.method == "optuna" else []  # the others list theirs anew
     tested = folder.test.exists()  # a finished experiment does not try again what it gave up
     return Schedule(
-        _Proposals(config, folder, {line["candidate"] for line in proposed}),
+        _Proposals(config, folder, {line["candidate"] for line in own}),
         run.blocks,
         level=search.race_level if search.races else None,
         n_open=1 if search.method == "optuna" else EVERYTHING,
-        candidates=[make_candidate(line["hyperparameters"]) for line in own[: search.n_candidates]],
+        candidates=[make_candidate(line["hyperparameters"]) for line in told],
         curves=curves,
         dropped=read_drops(decisions, config.selection.metric) if search.races else {},
         failed={key: reason for key, reason in read_failures(decisions).items() if tested and key not in results},

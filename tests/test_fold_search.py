@@ -5,16 +5,19 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from search_runs import FLAGS, command, facts_of, run_command, run_search, small_search, snapshot, trial_processes
 
 from ser_tune.config import MethodConfig, SearchConfig, SelectionConfig, SpaceConfig, SplitConfig
 from ser_tune.experiment import ExperimentFolder
+from ser_tune.fold_search import Run, _Proposals, make_schedule
 from ser_tune.sample import make_sample_corpora
-from ser_tune.schedule import FIRST
+from ser_tune.schedule import FIRST, Schedule
 
 pytestmark = pytest.mark.ray
 
@@ -169,3 +172,14 @@ def test_repeats_run_the_folds_with_other_seeds_and_join_a_finished_search(
     choice = json.loads(folder.selection.read_text())
     curves = [trial.val_accuracy for trial in trials if trial.candidate == choice["candidate"]]
     assert choice["mean"] == pytest.approx(sum(curve[choice["epochs"] - 1] for curve in curves) / 4)
+
+
+def test_a_candidate_that_a_grid_proposed_before_is_remembered_as_optunas_too(tmp_path: Path) -> None:
+    folder, space = ExperimentFolder(tmp_path), SpaceConfig(lr=(0.01, 0.001))
+    for method in (MethodConfig(), MethodConfig(method="optuna", candidates=2)):
+        config = SearchConfig(space=space, search=method)
+        assert not Schedule(_Proposals(config, folder, set()), [(0, 0)]).finished
+    assert [line["method"] for line in decisions(folder, "proposed")] == ["grid", "grid", "optuna", "optuna"]
+    run = Run(config, folder, SimpleNamespace(data_fingerprint="d"), lambda: None, Console())  # type: ignore[arg-type]
+    resumed = make_schedule(run)
+    assert {candidate.hyperparameters["lr"] for candidate in resumed.candidates} == {0.01, 0.001}

@@ -30,6 +30,7 @@ A module imports only modules above it; commands import no other command. Read i
     certainty.py    how sure the choice is: corrected intervals, paired differences
     trial.py        (candidate, fold) -> its result; what Ray Tune runs
     searcher.py     a Ray Tune Searcher of (candidate, fold) trials
+    precision.py    float32, or what the devices are clearly faster with: measured once per experiment
     refit.py        the final trainer: the choice on the whole training split
     testing.py      the test split is opened here and nowhere else
     figures/        what people look at: curves, race, hyperparameters, confusion matrix, scores, network

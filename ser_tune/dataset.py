@@ -3,6 +3,7 @@
 Parts of a data set are lists of rows into one shared array, so that trials on a node hold it once.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from ser_tune.config import Emotion
 from ser_tune.errors import RunError
 
+_ROWS_AT_ONCE = 64
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
@@ -74,14 +76,15 @@ def fit_standardisation(clips: LabelledClips) -> Standardisation:
     A coefficient that never varies gets a standard deviation of 1, so that it becomes 0.
     """
     n_coefficients, n_frames = clips.features.shape[1:]
-    total = np.zeros(n_coefficients)
-    for row in clips.rows:  # row by row, so that no second copy of the features is made
-        total += clips.features[row].sum(axis=1, dtype=np.float64)
+    # Some rows at a time, so that no second copy of the features is made.
+    parts = np.array_split(clips.rows, math.ceil(len(clips) / _ROWS_AT_ONCE))
     n_values = len(clips) * n_frames
-    mean = total / n_values
+    mean = np.zeros(n_coefficients)
+    for rows in parts:
+        mean += clips.features[rows].sum(axis=(0, 2), dtype=np.float64) / n_values
     squares = np.zeros(n_coefficients)
-    for row in clips.rows:
-        squares += np.square(clips.features[row] - mean[:, None]).sum(axis=1)
+    for rows in parts:
+        squares += np.square(clips.features[rows] - mean[:, None]).sum(axis=(0, 2))
     std = np.sqrt(squares / n_values)
     std[std < 1e-8] = 1.0
     return Standardisation(mean.astype(np.float32), std.astype(np.float32))

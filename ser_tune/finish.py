@@ -32,6 +32,7 @@ def final_test(
     config: SearchConfig,
     folder: ExperimentFolder,
     preparation: Preparation,
+    precision: str,
     start_ray: Callable[[], None],
     console: Console,
 ) -> None:
@@ -44,7 +45,7 @@ def final_test(
     if exported and _is_done(folder, *exported, reopen_test=config.reopen_test):
         return
     folder.outdate_report()
-    bundle, network = exported or _refit(config, folder, preparation, choice, start_ray, console)
+    bundle, network = exported or _refit(config, folder, preparation, precision, choice, start_ray, console)
     weights = weights_sha256(network.state_dict())
     if not may_look(folder, weights, reopen_test=config.reopen_test):
         return
@@ -84,6 +85,7 @@ def _refit(
     config: SearchConfig,
     folder: ExperimentFolder,
     preparation: Preparation,
+    precision: str,
     choice: dict[str, Any],
     start_ray: Callable[[], None],
     console: Console,
@@ -91,7 +93,7 @@ def _refit(
     """Train the choice on the whole training split and export it, not yet tested."""
     start_ray()
     resources = choose_resources(config.compute, 1)
-    settings = TrialSettings(config.base, preparation.data_fingerprint, resources.cpus)
+    settings = TrialSettings(config.base, preparation.data_fingerprint, resources.cpus, precision)
     candidate = make_candidate(choice["hyperparameters"])
     setting = resolve(config.base, candidate.hyperparameters)
     cache = preparation.other_features(setting.features, config.cache_dir, start_ray=start_ray)

@@ -35,6 +35,7 @@ class Run:
     config: SearchConfig
     folder: ExperimentFolder
     preparation: Preparation
+    precision: str
     start_ray: Callable[[], None]
     console: Console
 
@@ -136,7 +137,7 @@ def run_missing_trials(run: Run, schedule: Schedule) -> None:
 
     if config.search.method == "optuna":
         schedule.n_open = max(1, int(n_slots()))
-    settings = TrialSettings(config.base, run.preparation.data_fingerprint, resources.cpus)
+    settings = TrialSettings(config.base, run.preparation.data_fingerprint, resources.cpus, run.precision)
     with board, Staging(config, run.preparation, board.note) as staging:
         driver = _Driver(run, schedule, staging)
         observers: list[Observer] = [driver, _TensorBoard(tracker), board]

@@ -1,7 +1,8 @@
 """ModelConfig and the shape of the features -> a freshly initialised network.
 
-The published network, layer by layer: two convolutions with pooling and dropout, three linear layers,
-softmax. It trains on logits; the softmax serves inference. Input of another shape raises InputError.
+The published network: two convolutions with pooling and dropout, three linear layers, softmax. It trains on
+logits; the softmax serves inference. What the same function costs less by is here: pooling before ReLU, channels
+last, a dropout that draws 16 bits. Input of another shape raises InputError.
 """
 
 import hashlib
@@ -14,6 +15,23 @@ from torch import Tensor, nn
 
 from ser_tune.config import ModelConfig
 from ser_tune.errors import InputError
+
+
+class Dropout(nn.Dropout):
+    """nn.Dropout that draws 16 bits per value, where torch draws 53: a fifth of a step goes into dropout otherwise.
+
+    On a processor the zeros depend on torch's seed alone, not on its maker; the rate is exact to 1 / 65536.
+    """
+
+    def forward(self, values: Tensor) -> Tensor:
+        if values.is_cuda or not self.training or self.p == 0:
+            return super().forward(values)
+        n_dropped = round(self.p * 2**16)
+        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        keep = words.view(torch.int16)[: values.numel()] >= n_dropped - 2**15
+        scaled = keep.to(values.dtype).mul_(2**16 / (2**16 - n_dropped))
+        # In the order of memory, whatever the layout of `values`.
+        return values * scaled.as_strided(values.shape, values.stride())
 
 
 class EmotionNetwork(nn.Module):
@@ -53,14 +71,8 @@ def build_network(model: ModelConfig, n_coefficients: int, n_frames: int, n_emot
         )
     (first, second), (wide, narrow) = model.channels, model.hidden
     layers = nn.Sequential(
-        nn.Conv2d(1, first, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Dropout(model.dropout),
-        nn.Conv2d(first, second, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Dropout(model.dropout),
+        *_convolution(1, first, model.dropout),
+        *_convolution(first, second, model.dropout),
         nn.Flatten(),
         nn.Linear(second * height * width, wide),
         nn.ReLU(),
@@ -68,7 +80,14 @@ def build_network(model: ModelConfig, n_coefficients: int, n_frames: int, n_emot
         nn.ReLU(),
         nn.Linear(narrow, n_emotions),
     )
-    return EmotionNetwork(layers, n_coefficients, n_frames)
+    network = EmotionNetwork(layers, n_coefficients, n_frames)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's types forget this form
+    return network
+
+
+def _convolution(n_in: int, n_out: int, dropout: float) -> list[nn.Module]:
+    """Pooling and ReLU commute: in this order ReLU has a quarter of the work."""
+    return [nn.Conv2d(n_in, n_out, kernel_size=3, padding=1), nn.MaxPool2d(2), nn.ReLU(), Dropout(dropout)]
 
 
 def count_parameters(model: ModelConfig, n_coefficients: int, n_frames: int, n_emotions: int) -> int:

@@ -17,16 +17,18 @@ from rich.console import Console
 from ser_tune.candidates import Candidate, make_candidate
 from ser_tune.certainty import selection_record, table_row
 from ser_tune.cluster import connect
-from ser_tune.config import ComputeConfig, SearchConfig, resolve, to_json
+from ser_tune.config import ComputeConfig, SearchConfig, require, resolve, to_json
 from ser_tune.experiment import ExperimentFolder, read_json
 from ser_tune.files import json_text, write_atomically, write_json, write_text
 from ser_tune.finish import final_test, outcome
 from ser_tune.fold_search import Run, make_schedule, read_drops, read_failures, run_missing_trials
 from ser_tune.model import build_network, count_parameters, summarise
+from ser_tune.precision import choose_precision
 from ser_tune.preparation import check_identity, describe, identity, prepare, settings_identity
 from ser_tune.progress import progress_bar
 from ser_tune.report import write_report
 from ser_tune.schedule import Schedule
+from ser_tune.searcher import MANY, TrialResources, choose_resources
 from ser_tune.selection import CandidateSummary, choose, summarise_candidates
 
 
@@ -38,8 +40,9 @@ def search(config: SearchConfig, console: Console) -> None:
         with progress_bar(console, "extracting features") as progress:
             preparation = prepare(config, start_ray, progress)
         check_identity(folder, identity(config, preparation.data_fingerprint))
-        run = Run(config, folder, preparation, start_ray, console)
-        for line in preparation.introduction():
+        precision, why = _precision(config, folder, start_ray)
+        run = Run(config, folder, preparation, precision, start_ray, console)
+        for line in [*preparation.introduction(), f"precision: {precision} ({why})"]:
             # A terminal wraps at words; a file gets whole lines.
             console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
         if not folder.config.exists():
@@ -47,7 +50,7 @@ def search(config: SearchConfig, console: Console) -> None:
         schedule = make_schedule(run)
         run_missing_trials(run, schedule)
         _choose(run, schedule)
-        final_test(config, folder, preparation, start_ray, console)
+        final_test(config, folder, preparation, precision, start_ray, console)
         if folder.report.exists():
             console.print(f"{folder.root} is finished: nothing had to be run.", markup=False, soft_wrap=True)
         else:
@@ -67,12 +70,27 @@ def ray_when_needed(compute: ComputeConfig) -> Iterator[Callable[[], None]]:
         yield start
 
 
+def _precision(config: SearchConfig, folder: ExperimentFolder, start_ray: Callable[[], None]) -> tuple[str, str]:
+    """The precision of the experiment and where it is from; InputError where another one is asked for than it has."""
+    wanted = config.training.precision
+    if folder.config.exists():
+        held = read_json(folder.config)["precision"]
+        require(wanted in ("auto", held), "training.precision", wanted, f"{held}, which {folder.root} was begun with")
+        return held, "as the experiment was begun"
+
+    def resources() -> TrialResources:
+        start_ray()
+        return choose_resources(config.compute, MANY)
+
+    return choose_precision(wanted, config.base, config.data.emotions, resources)
+
+
 def _write_inputs(run: Run) -> None:
     """Write manifest.parquet, excluded.parquet and, last, config.json: what it names is there."""
     config, folder = run.config, run.folder
     write_atomically(folder.manifest, lambda path: run.preparation.clips.to_parquet(path, index=False))
     write_atomically(folder.excluded, lambda path: run.preparation.excluded.to_parquet(path, index=False))
-    write_json(folder.config, describe(config, run.preparation, _layers(config, {})))
+    write_json(folder.config, describe(config, run.preparation, run.precision, _layers(config, {})))
 
 
 def _layers(config: SearchConfig, hyperparameters: Mapping[str, Any]) -> list[dict[str, Any]]:

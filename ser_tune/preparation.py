@@ -108,8 +108,8 @@ def settings_identity(config: SearchConfig) -> dict[str, Any]:
 
 
 def _training(config: SearchConfig) -> dict[str, Any]:
-    """Without the learning rate, which every candidate has of its own."""
-    return {name: value for name, value in to_json(config.training).items() if name != "lr"}
+    """Without the learning rate, which every candidate has of its own, and the precision, which auto resolves."""
+    return {name: value for name, value in to_json(config.training).items() if name not in ("lr", "precision")}
 
 
 def check_identity(folder: ExperimentFolder, wanted: dict[str, Any]) -> None:
@@ -129,7 +129,9 @@ def check_identity(folder: ExperimentFolder, wanted: dict[str, Any]) -> None:
         )
 
 
-def describe(config: SearchConfig, preparation: Preparation, network: list[dict[str, Any]]) -> dict[str, Any]:
+def describe(
+    config: SearchConfig, preparation: Preparation, precision: str, network: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The content of config.json."""
     return {
         "identity": identity(config, preparation.data_fingerprint),
@@ -138,7 +140,7 @@ def describe(config: SearchConfig, preparation: Preparation, network: list[dict[
         "synthetic": preparation.synthetic,
         "notices": list(preparation.notices),
         "network": network,
-        "precision": "float32",
+        "precision": precision,
         "command": " ".join(["python -m ser_tune.search", *sys.argv[1:]]),
         "versions": {"python": sys.version.split()[0]} | {name: importlib.metadata.version(name) for name in LIBRARIES},
         "git_commit": _git_commit(),

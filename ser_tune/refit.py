@@ -11,8 +11,8 @@ from ser_tune.candidates import Candidate
 from ser_tune.config import resolve
 from ser_tune.dataset import LabelledClips, Standardisation, fit_standardisation
 from ser_tune.searcher import TrialResources
-from ser_tune.training import EpochScores, start, train_epochs
-from ser_tune.trial import TrialSettings
+from ser_tune.training import EpochScores, Inputs, load_inputs, set_up_process, start, train_epochs
+from ser_tune.trial import TrialSettings, device_here
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,12 @@ class Refit:
 
 
 def refit_epochs(
-    data: LabelledClips, settings: TrialSettings, candidate: Candidate, epochs: int, seed: int, device: str
+    data: LabelledClips, inputs: Inputs, settings: TrialSettings, candidate: Candidate, epochs: int, seed: int
 ) -> Iterator[EpochScores | Refit]:
     """Yield the scores of every epoch and then the Refit; `data` is the training split. Needs no Ray."""
-    torch.set_num_threads(settings.n_threads)
     standardisation = fit_standardisation(data)
     setting = resolve(settings.base, candidate.hyperparameters)
-    learner = start(data, standardisation, setting.model, setting.training, seed, device)
+    learner = start(data, inputs, standardisation, setting.model, setting.training, seed, settings.precision)
     curve: list[EpochScores] = []
     for epoch_scores in train_epochs(learner, data, None, epochs):
         curve.append(epoch_scores)
@@ -66,5 +65,5 @@ def run_refit(
 def _refit_on_worker(
     data: LabelledClips, settings: TrialSettings, candidate: Candidate, epochs: int, seed: int
 ) -> Iterator[EpochScores | Refit]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray hides the GPUs it did not give
-    yield from refit_epochs(data, settings, candidate, epochs, seed, device)
+    set_up_process(settings.n_threads)
+    yield from refit_epochs(data, load_inputs(data, device_here()), settings, candidate, epochs, seed)

@@ -1,8 +1,10 @@
 """The one epoch loop, for trials and for the refit: arrays in, one EpochScores per epoch out. No Ray.
 
-Everything random comes from the given seed, so the same inputs, threads and device give the same weights.
+Everything random comes from the given seed, so the same inputs, precision, threads and device give the same weights.
 """
 
+import ctypes
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ser_tune.config import ModelConfig, TrainingConfig
-from ser_tune.dataset import IntArray, LabelledClips, Standardisation
+from ser_tune.dataset import LabelledClips, Standardisation
 from ser_tune.metrics import confusion_matrix, scores
 from ser_tune.model import EmotionNetwork, build_network
 
@@ -29,16 +31,53 @@ class EpochScores:
     val_macro_f1: float = float("nan")
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """All clips of an array on the device that trains; the parts of a data set are rows of it."""
+
+    features: Tensor
+    """[all, coefficients, frames]; on a processor it is the array itself, which is never written to."""
+    labels: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.features.device
+
+
+def load_inputs(clips: LabelledClips, device: str) -> Inputs:
+    """All clips of the array that `clips` are rows of, copied to a GPU once, not copied on a processor."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
+        features, labels = torch.from_numpy(clips.features), torch.from_numpy(clips.labels)
+    return Inputs(features.to(device), labels.to(device))
+
+
+def set_up_process(n_threads: int) -> None:
+    """Make this process one that trains: its threads, and glibc told to keep the memory that it frees.
+
+    Every step frees and takes the same tens of megabytes; given back, each page costs a fault, a tenth of the step.
+    """
+    torch.set_num_threads(n_threads)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 2**25)
+        mallopt(_M_TRIM_THRESHOLD, 2**30)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
 @dataclass
 class Learner:
     """A fresh network with the standardisation of its training rows, ready to train."""
 
     network: EmotionNetwork
+    inputs: Inputs
     standardisation: tuple[Tensor, Tensor]
     optimiser: torch.optim.Optimizer
     settings: TrainingConfig
+    precision: str
     shuffler: torch.Generator
-    device: torch.device
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy over the batch; `published` puts a softmax in front, as the original did."""
@@ -48,25 +87,26 @@ class Learner:
 
 def start(
     train: LabelledClips,
+    inputs: Inputs,
     standardisation: Standardisation,
     model: ModelConfig,
     settings: TrainingConfig,
     seed: int,
-    device: str,
+    precision: str,
 ) -> Learner:
     """Seed torch and build a fresh network; the standardisation is that of the training rows."""
-    torch.backends.cudnn.allow_tf32 = False  # precision "float32" means it, on a GPU too
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(seed)
     n_coefficients, n_frames = train.features.shape[1:]
-    network = build_network(model, n_coefficients, n_frames, len(train.emotions)).to(device)
+    network = build_network(model, n_coefficients, n_frames, len(train.emotions)).to(inputs.device)
     return Learner(
         network=network,
-        standardisation=_on_device(standardisation, torch.device(device)),
+        inputs=inputs,
+        standardisation=_on_device(standardisation, inputs.device),
         optimiser=_optimiser(network, settings),
         settings=settings,
+        precision=precision,
         shuffler=torch.Generator().manual_seed(seed),
-        device=torch.device(device),
     )
 
 
@@ -87,7 +127,7 @@ def train_epochs(
         if validation is None:
             yield EpochScores(epoch, train_loss, train_accuracy)
             continue
-        logits = _predict(learner.network, learner.standardisation, validation)
+        logits = _predict(learner.network, learner.inputs, learner.standardisation, validation, learner.precision)
         truth = validation.part_labels
         val_loss = float(learner.loss(logits, torch.from_numpy(truth)))
         found = scores(confusion_matrix(truth, logits.argmax(dim=1).numpy(), len(validation.emotions)))
@@ -98,14 +138,14 @@ def train_epochs(
 
 def _train_epoch(learner: Learner, train: LabelledClips) -> tuple[float, float]:
     learner.network.train()
-    order = train.rows[torch.randperm(len(train), generator=learner.shuffler).numpy()]
-    loss_sum = torch.zeros((), device=learner.device)
-    hits = torch.zeros((), device=learner.device)
-    for first in range(0, len(order), learner.settings.batch_size):
-        rows = order[first : first + learner.settings.batch_size]
-        labels = torch.from_numpy(train.labels[rows]).to(learner.device)
-        batch = mask(_gather(train, rows, learner.standardisation), learner.settings, learner.shuffler)
-        logits = learner.network(batch)
+    device = learner.inputs.device
+    order = torch.from_numpy(train.rows)[torch.randperm(len(train), generator=learner.shuffler)].to(device)
+    loss_sum, hits = torch.zeros((), device=device), torch.zeros((), device=device)
+    for rows in torch.split(order, learner.settings.batch_size):
+        labels = learner.inputs.labels[rows]
+        batch = mask(_gather(learner.inputs, rows, learner.standardisation), learner.settings, learner.shuffler)
+        with _numbers(device, learner.precision):
+            logits = learner.network(batch).float()
         loss = learner.loss(logits, labels)
         learner.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -114,6 +154,12 @@ def _train_epoch(learner: Learner, train: LabelledClips) -> tuple[float, float]:
         loss_sum += loss.detach() * len(labels)
         hits += (logits.detach().argmax(dim=1) == labels).sum()
     return float(loss_sum) / len(order), float(hits) / len(order)
+
+
+def _numbers(device: torch.device, precision: str) -> torch.autocast:
+    """What the network computes in; TF32 only where it is asked for: float32 means it, on a GPU too."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def mask(batch: Tensor, settings: TrainingConfig, generator: torch.Generator) -> Tensor:
@@ -141,22 +187,30 @@ def _runs(n: int, length: int, longest: int, generator: torch.Generator) -> Tens
 
 
 def predict_logits(network: EmotionNetwork, standardisation: Standardisation, clips: LabelledClips) -> Tensor:
-    """Logits [clips, emotions] on the processor, dropout off."""
+    """Logits [clips, emotions] on the processor, in float32, dropout off."""
     device = next(network.parameters()).device
-    return _predict(network, _on_device(standardisation, device), clips)
+    return _predict(network, load_inputs(clips, str(device)), _on_device(standardisation, device), clips, "float32")
 
 
 @torch.no_grad()
-def _predict(network: EmotionNetwork, standardisation: tuple[Tensor, Tensor], clips: LabelledClips) -> Tensor:
+def _predict(
+    network: EmotionNetwork,
+    inputs: Inputs,
+    standardisation: tuple[Tensor, Tensor],
+    clips: LabelledClips,
+    precision: str,
+) -> Tensor:
     network.eval()
-    parts = [clips.rows[first : first + 256] for first in range(0, len(clips), 256)]
-    return torch.cat([network(_gather(clips, rows, standardisation)).cpu() for rows in parts])
+    rows = torch.from_numpy(clips.rows).to(inputs.device)
+    with _numbers(inputs.device, precision):
+        parts = [network(_gather(inputs, part, standardisation)).float() for part in torch.split(rows, 256)]
+    return torch.cat(parts).cpu()
 
 
-def _gather(clips: LabelledClips, rows: IntArray, standardisation: tuple[Tensor, Tensor]) -> Tensor:
+def _gather(inputs: Inputs, rows: Tensor, standardisation: tuple[Tensor, Tensor]) -> Tensor:
     """Standardised features [rows, coefficients, frames] on the device."""
     mean, std = standardisation
-    return torch.from_numpy(clips.features[rows]).to(mean.device).sub_(mean).div_(std)
+    return inputs.features.index_select(0, rows).sub_(mean).div_(std)
 
 
 def _on_device(standardisation: Standardisation, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import dataclasses
 import platform
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import ray
@@ -19,7 +20,7 @@ from ser_tune.config import Setting, resolve
 from ser_tune.dataset import LabelledClips, fit_standardisation
 from ser_tune.experiment import TrialKey, TrialResult
 from ser_tune.model import weights_sha256
-from ser_tune.training import EpochScores, start, train_epochs
+from ser_tune.training import EpochScores, Inputs, load_inputs, set_up_process, start, train_epochs
 
 RESULT = "trial_result"  # the key of the last report that holds the finished trial
 
@@ -45,28 +46,40 @@ class TrialSettings:
     base: Setting
     data_fingerprint: str
     n_threads: int
+    precision: str
+    """float32, bfloat16 or tf32: resolved, the same for all."""
 
 
 def run_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     """The function trainable: config["trial"] is a Trial, config["data"] its LabelledClips in the object store."""
     trial: Trial = config["trial"]
-    data: LabelledClips = ray.get(config["data"])
-    device = "cuda" if torch.cuda.is_available() else "cpu"  # Ray hides the GPUs it did not give
-    torch.set_num_threads(settings.n_threads)
-    for report in train_trial(trial, data, settings, device):
+    set_up_process(settings.n_threads)
+    for report in train_trial(trial, *_load(config["data"]), settings):
         if isinstance(report, TrialResult):
             tune.report({RESULT: dataclasses.asdict(report), **_last_scores(report)})
         elif report.epoch < settings.base.training.epochs:
             tune.report(dataclasses.asdict(report))
 
 
-def train_trial(trial: Trial, data: LabelledClips, settings: TrialSettings, device: str) -> Any:
+@lru_cache(maxsize=1)
+def _load(data: ray.ObjectRef) -> tuple[LabelledClips, Inputs]:
+    """The clips, and these on the device; kept, as the next trial of this process needs mostly the same."""
+    clips: LabelledClips = ray.get(data)
+    return clips, load_inputs(clips, device_here())
+
+
+def device_here() -> str:
+    """What this process trains on: Ray hides the GPUs that it did not give."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def train_trial(trial: Trial, data: LabelledClips, inputs: Inputs, settings: TrialSettings) -> Any:
     """Yield the EpochScores of every epoch and then the TrialResult; needs no Ray."""
     started = time.perf_counter()
     train = data.without_fold(trial.fold)
     setting = resolve(settings.base, trial.candidate.hyperparameters)
     standardisation = fit_standardisation(train)
-    learner = start(train, standardisation, setting.model, setting.training, trial.seed, device)
+    learner = start(train, inputs, standardisation, setting.model, setting.training, trial.seed, settings.precision)
     initial_weights = weights_sha256(learner.network.state_dict())
     curve: list[EpochScores] = []
     for scores in train_epochs(learner, train, data.only_fold(trial.fold), setting.training.epochs):
@@ -86,10 +99,10 @@ def train_trial(trial: Trial, data: LabelledClips, settings: TrialSettings, devi
         val_uar=[scores.val_uar for scores in curve],
         val_macro_f1=[scores.val_macro_f1 for scores in curve],
         initial_weights_sha256=initial_weights,
-        precision="float32",
+        precision=settings.precision,
         seconds=time.perf_counter() - started,
         node=platform.node(),
-        device=torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        device=torch.cuda.get_device_name() if inputs.device.type == "cuda" else "cpu",
         data_fingerprint=settings.data_fingerprint,
     )
 

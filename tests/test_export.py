@@ -49,6 +49,10 @@ def _change(folder: Path, change: Callable[[Values], object]) -> None:
     (folder / "bundle.json").write_text(json.dumps(values))
 
 
+def _contiguous(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+
+
 def _replace_weights(folder: Path, data: bytes) -> None:
     """Put other weights into the bundle, with a matching checksum."""
     (folder / "model.safetensors").write_bytes(data)
@@ -98,7 +102,7 @@ def test_weights_that_are_not_finite_are_neither_saved_nor_loaded(folder: Path) 
     with pytest.raises(RunError, match=r"the final weights are not finite: .* smaller --space.lr"):
         save_bundle(folder, bundle, network)
     load_bundle(folder)
-    _replace_weights(folder, safetensors.torch.save(network.state_dict()))
+    _replace_weights(folder, safetensors.torch.save(_contiguous(network)))
     with pytest.raises(InputError, match=r"layers.0.weight is 'not finite'"):
         load_bundle(folder)
 
@@ -107,7 +111,7 @@ def test_a_kill_between_the_two_files_is_noticed(folder: Path) -> None:
     _, network = make_bundle()
     with torch.no_grad():
         next(network.parameters()).add_(1)
-    (folder / "model.safetensors").write_bytes(safetensors.torch.save(network.state_dict()))
+    (folder / "model.safetensors").write_bytes(safetensors.torch.save(_contiguous(network)))
     with pytest.raises(InputError, match=r"does not hold the weights that bundle.json names"):
         load_bundle(folder)
 

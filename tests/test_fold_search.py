@@ -180,6 +180,7 @@ def test_a_candidate_that_a_grid_proposed_before_is_remembered_as_optunas_too(tm
         config = SearchConfig(space=space, search=method)
         assert not Schedule(_Proposals(config, folder, set()), [(0, 0)]).finished
     assert [line["method"] for line in decisions(folder, "proposed")] == ["grid", "grid", "optuna", "optuna"]
-    run = Run(config, folder, SimpleNamespace(data_fingerprint="d"), lambda: None, Console())  # type: ignore[arg-type]
+    preparation = SimpleNamespace(data_fingerprint="d")
+    run = Run(config, folder, preparation, "float32", lambda: None, Console())  # type: ignore[arg-type]
     resumed = make_schedule(run)
     assert {candidate.hyperparameters["lr"] for candidate in resumed.candidates} == {0.01, 0.001}

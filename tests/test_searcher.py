@@ -15,13 +15,13 @@ from ser_tune.dataset import LabelledClips
 from ser_tune.errors import InputError
 from ser_tune.experiment import TrialKey, TrialResult
 from ser_tune.searcher import TrialResources, _reason, choose_resources, count_slots, run_trials
-from ser_tune.training import EpochScores
+from ser_tune.training import EpochScores, load_inputs
 from ser_tune.trial import Trial, TrialSettings, train_trial
 
 pytestmark = pytest.mark.ray
 
 BASE = Setting(model=ModelConfig(channels=(4, 8), hidden=(32, 16)), training=TrainingConfig(epochs=4))
-SETTINGS = TrialSettings(BASE, "fingerprint", 1)
+SETTINGS = TrialSettings(BASE, "fingerprint", 1, "float32")
 ONE = TrialResources(cpus=1, gpus=0.0)
 
 
@@ -88,7 +88,7 @@ def test_a_trial_on_ray_gives_what_the_loop_alone_gives_and_epochs_arrive_in_ord
     candidate = make_candidate({"lr": 0.01})
     run_trials(Pending([trial(candidate, fold) for fold in (0, 1)]), SETTINGS, ONE, [witness])
     for fold in (0, 1):
-        *_, alone = train_trial(trial(candidate, fold), clips(), SETTINGS, "cpu")
+        *_, alone = train_trial(trial(candidate, fold), clips(), load_inputs(clips(), "cpu"), SETTINGS)
         found = witness.results[candidate.id, fold, 0]
         np.testing.assert_allclose(found.train_loss, alone.train_loss, rtol=1e-5)
         assert found.initial_weights_sha256 == alone.initial_weights_sha256
@@ -114,7 +114,7 @@ def test_a_trial_whose_process_is_killed_starts_again_and_ends_the_same(local_ra
     run_trials(Pending([trial(candidate, 0)]), SETTINGS, ONE, [killed])
     assert [event for event in killed.events if event[0] == "started"] == [("started", 0, 0)] * 2
     assert killed.reasons == {}
-    *_, undisturbed = train_trial(trial(candidate, 0), clips(), SETTINGS, "cpu")
+    *_, undisturbed = train_trial(trial(candidate, 0), clips(), load_inputs(clips(), "cpu"), SETTINGS)
     found = killed.results[candidate.id, 0, 0]
     np.testing.assert_allclose(found.train_loss, undisturbed.train_loss, rtol=1e-5)
     assert found.initial_weights_sha256 == undisturbed.initial_weights_sha256
@@ -128,7 +128,7 @@ def test_a_trial_that_is_no_longer_wanted_stops_at_its_next_epoch_and_frees_its_
                 work.unwanted.add(trial.candidate.id)
 
     dropped, kept = make_candidate({"lr": 0.01}), make_candidate({"lr": 0.02})
-    long = TrialSettings(replace(BASE, training=TrainingConfig(epochs=200)), "fingerprint", 1)
+    long = TrialSettings(replace(BASE, training=TrainingConfig(epochs=200)), "fingerprint", 1, "float32")
     work, witness = Pending([trial(dropped, 0), trial(kept, 1)]), Fickle()
     run_trials(work, long, ONE, [witness], n_slots=lambda: 1)
     epochs = [epoch for kind, fold, epoch in witness.events if kind == "epoch" and fold == 0]

@@ -12,7 +12,7 @@ from ser_tune.dataset import LabelledClips, fit_standardisation
 from ser_tune.experiment import TrialResult
 from ser_tune.model import build_network, weights_sha256
 from ser_tune.refit import Refit, refit_epochs
-from ser_tune.training import EpochScores, mask, predict_logits, start, train_epochs
+from ser_tune.training import EpochScores, Learner, load_inputs, mask, predict_logits, start, train_epochs
 from ser_tune.trial import Trial, TrialSettings, train_trial
 
 SMALL = ModelConfig(channels=(4, 8), hidden=(32, 16), dropout=0.1)
@@ -35,12 +35,19 @@ def learnable_clips(n: int = 160, n_classes: int = 4) -> LabelledClips:
 
 
 def settings(epochs: int = 4) -> TrialSettings:
-    return TrialSettings(Setting(model=SMALL, training=TrainingConfig(epochs=epochs, batch_size=16)), "fingerprint", 1)
+    return TrialSettings(
+        Setting(model=SMALL, training=TrainingConfig(epochs=epochs, batch_size=16)), "fingerprint", 1, "float32"
+    )
+
+
+def begin(data: LabelledClips, model: ModelConfig, training: TrainingConfig, seed: int = 0) -> Learner:
+    return start(data, load_inputs(data, "cpu"), fit_standardisation(data), model, training, seed, "float32")
 
 
 def run(fold: int, lr: float = 0.003, data: LabelledClips | None = None, epochs: int = 4) -> TrialResult:
     trial = Trial(make_candidate({"lr": lr}), fold, 0, trial_seed(0, fold))
-    *_, result = train_trial(trial, data or learnable_clips(), settings(epochs), "cpu")
+    data = data or learnable_clips()
+    *_, result = train_trial(trial, data, load_inputs(data, "cpu"), settings(epochs))
     assert isinstance(result, TrialResult)
     return result
 
@@ -103,11 +110,11 @@ def test_a_constant_coefficient_becomes_zero_and_not_nan() -> None:
 def test_training_accuracy_is_the_running_mean_over_the_batches_of_the_epoch() -> None:
     data = learnable_clips(64)
     torch.manual_seed(0)
-    learner = start(data, fit_standardisation(data), SMALL, TrainingConfig(batch_size=64, lr=1e-12), 5, "cpu")
+    learner = begin(data, SMALL, TrainingConfig(batch_size=64, lr=1e-12), 5)
     learner.network.train()
     (scores,) = train_epochs(learner, data, None, 1)
     # With a learning rate of almost nothing and one batch, the same dropout gives the same figure again.
-    again = start(data, fit_standardisation(data), SMALL, TrainingConfig(batch_size=64, lr=1e-12), 5, "cpu")
+    again = begin(data, SMALL, TrainingConfig(batch_size=64, lr=1e-12), 5)
     order = torch.randperm(64, generator=torch.Generator().manual_seed(5)).numpy()
     standardisation = fit_standardisation(data)
     features = (data.features[order] - standardisation.mean[:, None]) / standardisation.std[:, None]
@@ -121,8 +128,8 @@ def test_an_optimiser_takes_the_steps_of_torchs_own_plain_one(name: str) -> None
     settings = TrainingConfig(batch_size=16, optimizer=name, weight_decay=0.01, lr=0.01)  # type: ignore[arg-type]
     data = learnable_clips(16)
     standardisation = fit_standardisation(data)
-    learner = start(data, standardisation, replace(SMALL, dropout=0.0), settings, 5, "cpu")
-    again = start(data, standardisation, replace(SMALL, dropout=0.0), settings, 5, "cpu").network
+    learner = begin(data, replace(SMALL, dropout=0.0), settings, 5)
+    again = begin(data, replace(SMALL, dropout=0.0), settings, 5).network
     plain: torch.optim.Optimizer
     if name == "sgd":
         plain = torch.optim.SGD(again.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=0.01)
@@ -141,7 +148,7 @@ def test_an_optimiser_takes_the_steps_of_torchs_own_plain_one(name: str) -> None
 def test_label_smoothing_shares_the_target_among_all_emotions() -> None:
     data = learnable_clips(32)
     logits, labels = torch.randn(32, 4), torch.from_numpy(data.labels)
-    learner = start(data, fit_standardisation(data), SMALL, TrainingConfig(label_smoothing=0.2), 0, "cpu")
+    learner = begin(data, SMALL, TrainingConfig(label_smoothing=0.2), 0)
     target = 0.8 * torch.nn.functional.one_hot(labels, 4) + 0.2 / 4
     torch.testing.assert_close(learner.loss(logits, labels), -(target * torch.log_softmax(logits, 1)).sum(1).mean())
 
@@ -169,8 +176,8 @@ def test_without_masks_nothing_is_drawn_and_nothing_changes() -> None:
 
 def test_the_hyperparameters_of_a_candidate_reach_its_network_and_its_training() -> None:
     def trained(**hyperparameters: object) -> TrialResult:
-        trial = Trial(make_candidate({"lr": 0.003, **hyperparameters}), 0, 0, trial_seed(0, 0))
-        *_, result = train_trial(trial, learnable_clips(), settings(1), "cpu")
+        trial, data = Trial(make_candidate({"lr": 0.003, **hyperparameters}), 0, 0, trial_seed(0, 0)), learnable_clips()
+        *_, result = train_trial(trial, data, load_inputs(data, "cpu"), settings(1))
         assert isinstance(result, TrialResult)
         return result
 
@@ -189,14 +196,14 @@ def test_the_hyperparameters_of_a_candidate_reach_its_network_and_its_training()
 def test_the_published_loss_puts_a_softmax_before_cross_entropy() -> None:
     data = learnable_clips(32)
     logits, labels = torch.randn(32, 4), torch.from_numpy(data.labels)
-    learner = start(data, fit_standardisation(data), SMALL, TrainingConfig(loss="published"), 0, "cpu")
+    learner = begin(data, SMALL, TrainingConfig(loss="published"), 0)
     twice = torch.log_softmax(torch.softmax(logits, 1), 1)[torch.arange(32), labels]
     torch.testing.assert_close(learner.loss(logits, labels), -twice.mean())
 
 
 def test_the_refit_trains_on_the_whole_training_split_and_predicts_the_same_again() -> None:
     data = learnable_clips()
-    *epochs, refit = refit_epochs(data, settings(), make_candidate({"lr": 0.003}), 8, 1, "cpu")
+    *epochs, refit = refit_epochs(data, load_inputs(data, "cpu"), settings(), make_candidate({"lr": 0.003}), 8, 1)
     assert isinstance(refit, Refit)
     assert [scores.epoch for scores in epochs if isinstance(scores, EpochScores)] == list(range(1, 9))
     network = build_network(SMALL, 12, 16, 4)

@@ -42,6 +42,8 @@ class TrainingConfig:
     """Longest run of frames masked in each training clip, as SpecAugment does; 0: none [frames]."""
     frequency_mask: int = 0
     """Longest run of MFCC masked in each training clip, with their deltas; 0: none [coefficients]."""
+    precision: Literal["auto", "float32", "bfloat16", "tf32"] = "auto"
+    """auto: float32 unless another is measured to be clearly faster here, once per experiment; tf32: on a GPU."""
     lr: Annotated[float, tyro.conf.Suppress] = 0.001
     """Learning rate [more than 0, at most 1]; every candidate has its own, see --space.lr."""
 
@@ -50,6 +52,8 @@ class TrainingConfig:
         require(1 <= self.batch_size <= 4096, "training.batch-size", self.batch_size, "1 to 4096")
         known = self.optimizer in ("adam", "adamw", "sgd")
         require(known, "training.optimizer", self.optimizer, "adam, adamw or sgd")
+        known = self.precision in ("auto", "float32", "bfloat16", "tf32")
+        require(known, "training.precision", self.precision, "auto, float32, bfloat16 or tf32")
         require(0 <= self.weight_decay <= 1, "training.weight-decay", self.weight_decay, "0 to 1")
         require(0 <= self.label_smoothing <= 0.9, "training.label-smoothing", self.label_smoothing, "0 to 0.9")
         require(0 <= self.time_mask <= 10000, "training.time-mask", self.time_mask, "0 to 10000 frames")

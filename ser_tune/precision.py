@@ -1,0 +1,73 @@
+"""The numbers that an experiment trains in: float32, or what its devices are clearly faster with; chosen once.
+
+Which is faster is measured where the trials will run: bfloat16 doubles the speed of one processor and slows its
+neighbour, though both have instructions for it. config.json keeps the choice, so that a resume repeats it.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import ray
+import torch
+
+from ser_tune.config import Emotion, Setting, require
+from ser_tune.dataset import LabelledClips, Standardisation
+from ser_tune.searcher import TrialResources
+from ser_tune.training import load_inputs, set_up_process, start, train_epochs
+from ser_tune.trial import device_here
+
+CLEARLY = 0.9  # of the time of float32: less is worth no bits
+_STEPS = 2
+_ROUNDS = 4  # the first warms up
+
+
+def choose_precision(
+    wanted: str, setting: Setting, emotions: tuple[Emotion, ...], resources: Callable[[], TrialResources]
+) -> tuple[str, str]:
+    """Return the precision, and why, in words; "auto" is measured on a worker. InputError for tf32 without a GPU."""
+    if wanted in ("float32", "bfloat16"):
+        return wanted, "as asked"
+    given = resources()
+    require(wanted == "auto" or given.gpus > 0, "training.precision", wanted, "auto, float32 or bfloat16: no GPU here")
+    if wanted == "tf32":
+        return wanted, "as asked"
+    task = ray.remote(num_cpus=given.cpus, num_gpus=given.gpus)(measure)
+    seconds: dict[str, float] = ray.get(task.remote(setting, emotions, given.cpus))
+    chosen = fastest(seconds)
+    speeds = [f"{name} {1 / value * setting.training.batch_size:.0f}" for name, value in seconds.items()]
+    return chosen, f"clips per second: {', '.join(speeds)}"
+
+
+def fastest(seconds: Mapping[str, float]) -> str:
+    """The precision of the shortest step, float32 unless another is clearly faster."""
+    best = min(seconds, key=lambda name: seconds[name])
+    return best if seconds[best] < CLEARLY * seconds["float32"] else "float32"
+
+
+def measure(setting: Setting, emotions: tuple[Emotion, ...], n_threads: int) -> dict[str, float]:
+    """Seconds that a step of training takes on this process's device, by precision; the best of a few rounds."""
+    set_up_process(n_threads)
+    n_clips, (n_coefficients, n_frames) = _STEPS * setting.training.batch_size, setting.features.shape
+    features = np.random.default_rng(0).normal(size=(n_clips, n_coefficients, n_frames)).astype(np.float32)
+    everything = np.arange(n_clips)
+    clips = LabelledClips(features, everything % len(emotions), 0 * everything, everything, emotions)
+    inputs = load_inputs(clips, device_here())
+    standard = Standardisation(np.zeros(n_coefficients, np.float32), np.ones(n_coefficients, np.float32))
+    epochs = {}
+    for precision in _available(inputs.device):
+        learner = start(clips, inputs, standard, setting.model, setting.training, 0, precision)
+        epochs[precision] = train_epochs(learner, clips, None, _ROUNDS)
+    times: dict[str, list[float]] = {precision: [] for precision in epochs}
+    for _ in range(_ROUNDS):  # in turn, so that what else the machine does meets all of them
+        for precision, rounds in epochs.items():
+            started = time.perf_counter()
+            next(rounds)
+            times[precision].append((time.perf_counter() - started) / _STEPS)
+    return {precision: min(found[1:]) for precision, found in times.items()}
+
+
+def _available(device: torch.device) -> list[str]:
+    if device.type == "cpu":
+        return ["float32", "bfloat16"]
+    return ["float32", "tf32", "bfloat16"] if torch.cuda.is_bf16_supported(including_emulation=False) else ["float32"]

@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from test_training import learnable_clips, settings
+
+from ser_tune.candidates import make_candidate, trial_seed
+from ser_tune.config import EMOTIONS, FeatureConfig, ModelConfig, Setting
+from ser_tune.errors import InputError
+from ser_tune.experiment import TrialResult
+from ser_tune.precision import choose_precision, fastest, measure
+from ser_tune.searcher import TrialResources
+from ser_tune.training import load_inputs
+from ser_tune.trial import Trial, train_trial
+
+SETTING = Setting(FeatureConfig(duration_s=0.5), ModelConfig(channels=(4, 8), hidden=(32, 16)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ({"float32": 1.0, "bfloat16": 0.6}, "bfloat16"),
+        ({"float32": 1.0, "bfloat16": 0.95}, "float32"),
+        ({"float32": 1.0, "bfloat16": 1.4}, "float32"),
+        ({"float32": 1.0, "tf32": 0.5, "bfloat16": 0.4}, "bfloat16"),
+        ({"float32": 1.0, "tf32": 0.4, "bfloat16": 0.5}, "tf32"),
+        ({"float32": 1.0}, "float32"),
+    ],
+)
+def test_another_precision_is_chosen_where_it_is_clearly_faster(seconds: dict[str, float], expected: str) -> None:
+    assert fastest(seconds) == expected
+
+
+def test_each_precision_of_the_device_is_measured() -> None:
+    threads = torch.get_num_threads()
+    seconds = measure(SETTING, EMOTIONS, 1)
+    torch.set_num_threads(threads)
+    assert list(seconds) == ["float32", "bfloat16"]
+    assert min(seconds.values()) > 0
+
+
+def test_what_is_asked_for_is_not_measured_and_needs_no_cluster() -> None:
+    def resources() -> TrialResources:
+        raise AssertionError("asked for")
+
+    assert choose_precision("bfloat16", SETTING, EMOTIONS, resources)[0] == "bfloat16"
+    assert choose_precision("float32", SETTING, EMOTIONS, resources)[0] == "float32"
+
+
+def test_tf32_is_refused_without_a_gpu() -> None:
+    with pytest.raises(InputError, match=r"--training.precision is tf32; expected auto, float32 or bfloat16"):
+        choose_precision("tf32", SETTING, EMOTIONS, lambda: TrialResources(1, 0.0))
+
+
+def test_a_trial_in_bfloat16_is_repeatable_is_not_that_in_float32_and_learns_as_well() -> None:
+    data = learnable_clips()
+
+    def trained(precision: str) -> TrialResult:
+        trial = Trial(make_candidate({"lr": 0.003}), 0, 0, trial_seed(0, 0))
+        *_, result = train_trial(trial, data, load_inputs(data, "cpu"), replace(settings(12), precision=precision))
+        assert isinstance(result, TrialResult)
+        return result
+
+    float32, bfloat16 = trained("float32"), trained("bfloat16")
+    assert bfloat16.precision == "bfloat16"
+    assert bfloat16.train_loss == trained("bfloat16").train_loss
+    assert bfloat16.train_loss != float32.train_loss
+    assert bfloat16.initial_weights_sha256 == float32.initial_weights_sha256
+    assert bfloat16.val_accuracy[-1] > 0.9
+    np.testing.assert_allclose(bfloat16.train_loss, float32.train_loss, atol=0.05)

@@ -23,11 +23,12 @@ import ray.data
 from ser_tune.audio import AudioFacts
 from ser_tune.config import FeatureConfig, to_json
 from ser_tune.errors import InputError, RunError
-from ser_tune.features import FEATURES_VERSION, Features
-from ser_tune.rows import CLIPS_PER_GROUP, TRY_AGAIN, extract_rows, stamp
+from ser_tune.features import FEATURES_VERSION, Analysis, Features, analysis_of
+from ser_tune.memory import keep_freed_memory
+from ser_tune.rows import TRY_AGAIN, extract_rows, stamp
 from ser_tune.shards import Shard, publish, read_manifest, read_shard, write_shard
 
-CLIPS_PER_SHARD = 192
+CLIPS_PER_SHARD = (16, 192)  # fewer cost too many tasks and files, more too much of a kill's work
 _FACTS = ("sha256", "duration_s", "sample_rate", "channels", "peak", "error")
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
@@ -188,14 +189,15 @@ def _extract_missing(
 def _run_tasks(missing: list[str], features: FeatureConfig, folder: Path, beside_trials: bool) -> Iterator[Shard]:
     """Yield the shards in the order in which tasks finish them."""
     n_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    clips_per_shard = min(CLIPS_PER_SHARD, max(CLIPS_PER_GROUP, math.ceil(len(missing) / (4 * n_cpus))))
+    fewest, most = CLIPS_PER_SHARD
+    clips_per_shard = min(most, max(fewest, math.ceil(len(missing) / (4 * n_cpus))))
     with _quiet():
         # One block is one task is one shard: without a batch size Ray Data does not join blocks.
         dataset = ray.data.from_items(missing, override_num_blocks=math.ceil(len(missing) / clips_per_shard))
         shards = dataset.map_batches(
             extract_shard,
             batch_size=None,
-            fn_kwargs={"features": features, "folder": folder},
+            fn_kwargs={"features": features, "folder": folder, "analysis": analysis_of(features)},
             compute=ray.data.TaskPoolStrategy(size=n_cpus if beside_trials else None),
             num_cpus=0 if beside_trials else 1,
         )
@@ -221,7 +223,10 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def extract_shard(batch: dict[str, Any], features: FeatureConfig, folder: Path) -> dict[str, list[Any]]:
+def extract_shard(
+    batch: dict[str, Any], features: FeatureConfig, folder: Path, analysis: Analysis
+) -> dict[str, list[Any]]:
     """Task of Ray Data: extract the recordings of one block into one shard; return its listing as one row."""
-    shard = write_shard(folder, extract_rows(batch["item"].tolist(), features))
+    keep_freed_memory()
+    shard = write_shard(folder, extract_rows(batch["item"].tolist(), features, analysis))
     return {name: [value] for name, value in asdict(shard).items()}

@@ -8,25 +8,19 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
-from ser_tune.audio import AudioFacts, Waveform, describe, read_audio
+from ser_tune.audio import AudioFacts, describe, read_audio
 from ser_tune.config import FeatureConfig
 from ser_tune.errors import AudioError
-from ser_tune.features import extract_features, prepare
+from ser_tune.features import Analysis, extract_features, prepare
 
-CLIPS_PER_GROUP = 16  # 1.9 ms a clip on one core; 2.5 ms with 32, 3.1 ms with 64, which leave the processor's cache
-_SPECTRA_PER_GROUP = 2**22  # frames x n_fft: many frames must not cost much memory
 TRY_AGAIN = -1  # stands for the size where the error may pass without a change of the recording
 
 Row = dict[str, Any]
 
 
-def extract_rows(paths: Sequence[str], features: FeatureConfig) -> list[Row]:
+def extract_rows(paths: Sequence[str], features: FeatureConfig, analysis: Analysis | None = None) -> list[Row]:
     """Return one row per recording, in order, with the columns of a shard; `features` is flat, or None."""
-    n_clips = max(1, min(CLIPS_PER_GROUP, _SPECTRA_PER_GROUP // (features.n_frames * features.n_fft)))
-    groups = (paths[start : start + n_clips] for start in range(0, len(paths), n_clips))
-    return [row for group in groups for row in _extract_group(group, features)]
+    return [_extract(path, features, analysis) for path in paths]
 
 
 def stamp(path: str) -> tuple[int, int]:
@@ -38,25 +32,13 @@ def stamp(path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _extract_group(paths: Sequence[str], features: FeatureConfig) -> list[Row]:
-    """The rows of a few recordings, whose features are computed together."""
-    decoded = [_decode(path, features) for path in paths]
-    usable = [(row, clip) for row, clip in decoded if clip is not None]
-    if usable:
-        computed = extract_features(np.stack([clip for _, clip in usable]), features)
-        for (row, _), values in zip(usable, computed, strict=True):
-            row["features"], (row["n_coefficients"], row["n_frames"]) = values.ravel(), values.shape
-    return [row for row, _ in decoded]
-
-
-def _decode(path: str, features: FeatureConfig) -> tuple[Row, Waveform | None]:
-    """One recording's row, still without features, and its prepared clip [n_samples] if it can be used."""
+def _extract(path: str, features: FeatureConfig, analysis: Analysis | None) -> Row:
     size, mtime_ns = stamp(path)
-    clip = None
+    values = None
     try:
         waveform, sample_rate = read_audio(path)
         facts = describe(waveform, sample_rate)
-        clip = prepare(waveform, sample_rate, features)
+        values = extract_features(prepare(waveform, sample_rate, features)[None], features, analysis)[0]
     except AudioError as error:
         facts = AudioFacts(error=str(error))
         if facts.error.startswith("cannot be opened"):
@@ -64,5 +46,7 @@ def _decode(path: str, features: FeatureConfig) -> tuple[Row, Waveform | None]:
     except Exception as error:  # noqa: BLE001 # whatever one recording brings about, the others go on
         facts = AudioFacts(error=f"{type(error).__name__}: {error}")
         size = TRY_AGAIN
-    row = {"path": path, "size": size, "mtime_ns": mtime_ns, **asdict(facts)}
-    return {**row, "features": None, "n_coefficients": None, "n_frames": None}, clip
+    n_coefficients, n_frames = (None, None) if values is None else values.shape
+    flat = None if values is None else values.ravel()
+    row = {"path": path, "size": size, "mtime_ns": mtime_ns, **asdict(facts), "features": flat}
+    return {**row, "n_coefficients": n_coefficients, "n_frames": n_frames}

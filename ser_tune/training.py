@@ -3,7 +3,6 @@
 Everything random comes from the given seed, so the same inputs, precision, threads and device give the same weights.
 """
 
-import ctypes
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ser_tune.config import ModelConfig, TrainingConfig
 from ser_tune.dataset import LabelledClips, Standardisation
+from ser_tune.memory import keep_freed_memory
 from ser_tune.metrics import confusion_matrix, scores
 from ser_tune.model import EmotionNetwork, build_network
 
@@ -53,18 +53,9 @@ def load_inputs(clips: LabelledClips, device: str) -> Inputs:
 
 
 def set_up_process(n_threads: int) -> None:
-    """Make this process one that trains: its threads, and glibc told to keep the memory that it frees.
-
-    Every step frees and takes the same tens of megabytes; given back, each page costs a fault, a tenth of the step.
-    """
+    """Make this process one that trains."""
     torch.set_num_threads(n_threads)
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 2**25)
-        mallopt(_M_TRIM_THRESHOLD, 2**30)
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+    keep_freed_memory()
 
 
 @dataclass

@@ -20,7 +20,7 @@ from torch import nn
 
 from ser_tune.config import EMOTIONS, Setting
 from ser_tune.dataset import LabelledClips, fit_standardisation
-from ser_tune.training import load_inputs, set_up_process, start, train_epochs
+from ser_tune.training import load_inputs, start, train_epochs
 
 SETTING = Setting()
 N_CLIPS = 256
@@ -61,10 +61,7 @@ def train_ours(clips: LabelledClips, precision: str) -> Iterator[object]:
 def time_loop(name: str, n_epochs: int) -> None:
     """Print the median of the clips per second of some epochs after the first."""
     clips, times = make_clips(), []
-    if name == PLAIN:
-        torch.set_num_threads(1)
-    else:
-        set_up_process(1)
+    torch.set_num_threads(1)
     loop = train_plainly(clips) if name == PLAIN else train_ours(clips, name)
     for _ in range(1 + n_epochs):
         started = time.perf_counter()

@@ -24,7 +24,6 @@ from ser_tune.audio import AudioFacts
 from ser_tune.config import FeatureConfig, to_json
 from ser_tune.errors import InputError, RunError
 from ser_tune.features import FEATURES_VERSION, Analysis, Features, analysis_of
-from ser_tune.memory import keep_freed_memory
 from ser_tune.rows import TRY_AGAIN, extract_rows, stamp
 from ser_tune.shards import Shard, publish, read_manifest, read_shard, write_shard
 
@@ -227,6 +226,5 @@ def extract_shard(
     batch: dict[str, Any], features: FeatureConfig, folder: Path, analysis: Analysis
 ) -> dict[str, list[Any]]:
     """Task of Ray Data: extract the recordings of one block into one shard; return its listing as one row."""
-    keep_freed_memory()
     shard = write_shard(folder, extract_rows(batch["item"].tolist(), features, analysis))
     return {name: [value] for name, value in asdict(shard).items()}

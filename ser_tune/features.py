@@ -30,6 +30,7 @@ DELTA_WIDTH = 9  # librosa.feature.delta's default [frames]
 _BLOCK_S = 10  # resampled at once where silence is trimmed,
 _BLOCK_SAMPLES = 2**20  # or less, where the rate is absurd
 _FRAMED_AT_ONCE = 2**22  # frames x n_fft, as long pieces or many frames must not cost much memory
+_ANALYSED_AT_ONCE = 2**16  # frames x n_fft, so small that glibc keeps the memory: each page it gives back costs a fault
 _MARGIN_S, _MARGIN_SAMPLES = 0.25, 2000  # beyond the cut, whichever is longer: outlasts the resampling filter
 _LEAST_RMS = 1e-12  # librosa.effects.trim's 1e-5 would leave a quiet recording with silence that a loud one loses
 
@@ -206,11 +207,11 @@ def extract_features(batch: Waveform, settings: FeatureConfig, analysis: Analysi
 def _mfcc(clip: Waveform, settings: FeatureConfig, analysis: Analysis) -> Features:
     """Return [n_mfcc, n_frames] of a clip [n_samples], as librosa.feature.mfcc does.
 
-    Clip by clip and frame after frame in memory: a clip's spectra stay in the processor's cache.
+    A few frames at a time, one after another in memory: their spectra stay in the processor's cache.
     """
     padded = np.pad(clip, settings.n_fft // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
-    n_at_once = max(1, _FRAMED_AT_ONCE // settings.n_fft)
+    n_at_once = max(1, _ANALYSED_AT_ONCE // settings.n_fft)
     bands = []
     for first in range(0, len(frames), n_at_once):
         spectra = scipy.fft.rfft(frames[first : first + n_at_once] * analysis.window)

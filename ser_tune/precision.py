@@ -14,7 +14,7 @@ import torch
 from ser_tune.config import Emotion, Setting, require
 from ser_tune.dataset import LabelledClips, Standardisation
 from ser_tune.searcher import TrialResources
-from ser_tune.training import load_inputs, set_up_process, start, train_epochs
+from ser_tune.training import load_inputs, start, train_epochs
 from ser_tune.trial import device_here
 
 CLEARLY = 0.9  # of the time of float32: less is worth no bits
@@ -47,7 +47,7 @@ def fastest(seconds: Mapping[str, float]) -> str:
 
 def measure(setting: Setting, emotions: tuple[Emotion, ...], n_threads: int) -> dict[str, float]:
     """Seconds that a step of training takes on this process's device, by precision; the best of a few rounds."""
-    set_up_process(n_threads)
+    torch.set_num_threads(n_threads)
     n_clips, (n_coefficients, n_frames) = _STEPS * setting.training.batch_size, setting.features.shape
     features = np.random.default_rng(0).normal(size=(n_clips, n_coefficients, n_frames)).astype(np.float32)
     everything = np.arange(n_clips)

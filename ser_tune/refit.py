@@ -11,7 +11,7 @@ from ser_tune.candidates import Candidate
 from ser_tune.config import resolve
 from ser_tune.dataset import LabelledClips, Standardisation, fit_standardisation
 from ser_tune.searcher import TrialResources
-from ser_tune.training import EpochScores, Inputs, load_inputs, set_up_process, start, train_epochs
+from ser_tune.training import EpochScores, Inputs, load_inputs, start, train_epochs
 from ser_tune.trial import TrialSettings, device_here
 
 
@@ -65,5 +65,5 @@ def run_refit(
 def _refit_on_worker(
     data: LabelledClips, settings: TrialSettings, candidate: Candidate, epochs: int, seed: int
 ) -> Iterator[EpochScores | Refit]:
-    set_up_process(settings.n_threads)
+    torch.set_num_threads(settings.n_threads)
     yield from refit_epochs(data, load_inputs(data, device_here()), settings, candidate, epochs, seed)

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ser_tune.config import ModelConfig, TrainingConfig
 from ser_tune.dataset import LabelledClips, Standardisation
-from ser_tune.memory import keep_freed_memory
 from ser_tune.metrics import confusion_matrix, scores
 from ser_tune.model import EmotionNetwork, build_network
+
+_SCORED_AT_ONCE = 64  # clips whose activations stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,6 @@ def load_inputs(clips: LabelledClips, device: str) -> Inputs:
         warnings.filterwarnings("ignore", "The given NumPy array is not writ", UserWarning)
         features, labels = torch.from_numpy(clips.features), torch.from_numpy(clips.labels)
     return Inputs(features.to(device), labels.to(device))
-
-
-def set_up_process(n_threads: int) -> None:
-    """Make this process one that trains."""
-    torch.set_num_threads(n_threads)
-    keep_freed_memory()
 
 
 @dataclass
@@ -194,7 +189,7 @@ def _predict(
     network.eval()
     rows = torch.from_numpy(clips.rows).to(inputs.device)
     with _numbers(inputs.device, precision):
-        parts = [network(_gather(inputs, part, standardisation)).float() for part in torch.split(rows, 256)]
+        parts = [network(_gather(inputs, part, standardisation)).float() for part in torch.split(rows, _SCORED_AT_ONCE)]
     return torch.cat(parts).cpu()
 
 

@@ -20,7 +20,7 @@ from ser_tune.config import Setting, resolve
 from ser_tune.dataset import LabelledClips, fit_standardisation
 from ser_tune.experiment import TrialKey, TrialResult
 from ser_tune.model import weights_sha256
-from ser_tune.training import EpochScores, Inputs, load_inputs, set_up_process, start, train_epochs
+from ser_tune.training import EpochScores, Inputs, load_inputs, start, train_epochs
 
 RESULT = "trial_result"  # the key of the last report that holds the finished trial
 
@@ -53,7 +53,7 @@ class TrialSettings:
 def run_trial(config: dict[str, Any], settings: TrialSettings) -> None:
     """The function trainable: config["trial"] is a Trial, config["data"] its LabelledClips in the object store."""
     trial: Trial = config["trial"]
-    set_up_process(settings.n_threads)
+    torch.set_num_threads(settings.n_threads)
     for report in train_trial(trial, *_load(config["data"]), settings):
         if isinstance(report, TrialResult):
             tune.report({RESULT: dataclasses.asdict(report), **_last_scores(report)})

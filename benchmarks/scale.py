@@ -1,0 +1,79 @@
+"""Extraction of many recordings: is the time per clip flat, and what do driver and all processes hold?
+
+    python benchmarks/scale.py --data-dir DIR --clips 100000
+
+The recordings below DIR are linked under as many other names as it takes. Memory is sampled every second (PSS).
+"""
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from processes import pss_mib, start
+
+
+def link_clips(data_dir: Path, folder: Path, n_clips: int) -> None:
+    """Hard links to the recordings, or copies where the disk is another, again and again under other folders."""
+    recordings = sorted(path for path in data_dir.rglob("*.wav") if path.is_file())
+    for number, path in zip(range(n_clips), itertools.cycle(recordings), strict=False):
+        # The folder is new in every round: names and speakers stay those that the corpus knows.
+        link = folder / str(number // len(recordings)) / path.relative_to(data_dir)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        os.link(path, link)
+
+
+def n_extracted(cache_dir: Path) -> int:
+    """Clips in the shards that are listed."""
+    for manifest in cache_dir.glob("*/manifest.json"):
+        return sum(shard["n_rows"] for shard in json.loads(manifest.read_text())["shards"])
+    return 0
+
+
+def main() -> None:
+    """Extract, watch, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", required=True, help="recordings")
+    parser.add_argument("--clips", type=int, default=100_000, metavar="N")
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="a folder on the recordings' disk (default: temporary)"
+    )
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=args.work) as folder:
+        recordings, cache_dir = Path(folder) / "recordings", Path(folder) / "cache"
+        link_clips(args.data_dir.absolute(), recordings, args.clips)
+        extract(recordings, cache_dir, args.clips)
+
+
+def extract(recordings: Path, cache_dir: Path, n_clips: int) -> None:
+    """Run the command and print how long each quarter of the clips took, and the peaks."""
+    peaks: list[float] = []
+    driver_mib, reached = 0.0, [time.monotonic()]
+    process = start(["-m", "ser_tune.extract", "--data-dir", str(recordings), "--cache-dir", str(cache_dir)], peaks)
+    print("| clips | since the clips before | per clip |\n|---|---|---|", flush=True)
+    while process.poll() is None:
+        time.sleep(0.5)
+        driver_mib = max(driver_mib, pss_mib(process.pid, descendants=False))
+        done = n_extracted(cache_dir)
+        while done >= len(reached) * n_clips / 4 and len(reached) < 5:
+            print_quarter(reached, n_clips)
+    if process.returncode:
+        sys.exit(f"extraction failed with exit status {process.returncode}")
+    print(f"\nThe driver held {driver_mib:.0f} MiB at most, all processes together {max(peaks):.0f} MiB; ", end="")
+    print(f"the whole command took {time.monotonic() - reached[0]:.0f} s.")
+
+
+def print_quarter(reached: list[float], n_clips: int) -> None:
+    """The next quarter is done."""
+    took_s, number = time.monotonic() - reached[-1], len(reached)
+    reached.append(time.monotonic())
+    start_up = " (with the start of Ray)" if number == 1 else ""
+    print(f"| {number * n_clips // 4} | {took_s:.0f} s{start_up} | {4e3 * took_s / n_clips:.2f} ms |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,5 @@
-# Two commands on a fresh machine with Python 3.11 or newer, pip and make: `make search` and `make test`.
-# Both install into .venv first; a second call installs nothing.
+# On a fresh machine with Python 3.11 or newer, pip and make: `make search`, `make test`, `make bench`.
+# All install into .venv first; a second call installs nothing.
 
 PYTHON = python3
 ARGS = --experiment sample --training.epochs 10
@@ -8,7 +8,7 @@ ARGS = --experiment sample --training.epochs 10
 INSTALLED = .venv/installed
 UNFINISHED = .venv/unfinished
 
-.PHONY: search test test-fast lint install
+.PHONY: search test test-fast lint bench install
 
 search: $(INSTALLED) ## make search ARGS="--data-dir DIR" searches with other arguments
 	.venv/bin/python -m ser_tune.search $(ARGS)
@@ -23,6 +23,13 @@ lint: $(INSTALLED)
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
+
+bench: $(INSTALLED) .venv/bench ## two hours; the tables go into benchmarks/README.md; make bench DATA=DIR: on recordings of yours
+	.venv/bin/python benchmarks/all.py --work .bench $(if $(DATA),--data-dir $(DATA))
+
+.venv/bench: $(INSTALLED)
+	.venv/bin/pip install --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	@touch $@
 
 install: $(INSTALLED)
 

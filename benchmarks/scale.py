@@ -1,8 +1,9 @@
-"""Extraction of many recordings: is the time per clip flat, and what do driver and all processes hold?
+"""Extraction of many recordings: time per clip, memory of driver and all processes; and trials that share their data.
 
     python benchmarks/scale.py --data-dir DIR --clips 100000
 
 The recordings below DIR are linked under as many other names as it takes. Memory is sampled every second (PSS).
+Then ten processes on one node take the training data of 20,000 clips from Ray, as trials do.
 """
 
 import argparse
@@ -14,7 +15,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+import ray
 from processes import pss_mib, start
+
+from ser_tune.cluster import connect
+from ser_tune.config import EMOTIONS, ComputeConfig, FeatureConfig
+from ser_tune.dataset import LabelledClips
 
 
 def link_clips(data_dir: Path, folder: Path, n_clips: int) -> None:
@@ -47,6 +54,7 @@ def main() -> None:
         recordings, cache_dir = Path(folder) / "recordings", Path(folder) / "cache"
         link_clips(args.data_dir.absolute(), recordings, args.clips)
         extract(recordings, cache_dir, args.clips)
+    share()
 
 
 def extract(recordings: Path, cache_dir: Path, n_clips: int) -> None:
@@ -73,6 +81,33 @@ def print_quarter(reached: list[float], n_clips: int) -> None:
     reached.append(time.monotonic())
     start_up = " (with the start of Ray)" if number == 1 else ""
     print(f"| {number * n_clips // 4} | {took_s:.0f} s{start_up} | {4e3 * took_s / n_clips:.2f} ms |", flush=True)
+
+
+class Holder:
+    """A process that holds data as a trial does."""
+
+    def take(self, references: list[ray.ObjectRef]) -> None:
+        """Hold the data and touch all of it."""
+        self.clips: LabelledClips = ray.get(references[0])
+        self.clips.features.sum()
+
+    def shared_mib(self) -> float:
+        """Its part of the shared memory that it has touched."""
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Shmem:")) / 1024
+
+
+def share(n_clips: int = 20_000, n_processes: int = 10) -> None:
+    """Print what the processes hold of the data."""
+    features = np.zeros((n_clips, *FeatureConfig().shape), np.float32)
+    everything = np.arange(n_clips)
+    with connect(ComputeConfig()):
+        reference = ray.put(LabelledClips(features, everything, everything, everything, EMOTIONS))
+        holders = [ray.remote(num_cpus=0)(Holder).remote() for _ in range(n_processes)]
+        ray.get([holder.take.remote([reference]) for holder in holders])
+        held_mib = sum(ray.get([holder.shared_mib.remote() for holder in holders]))
+    data_mib = features.nbytes / 2**20
+    print(f"\n{n_clips} clips are {data_mib:.0f} MiB; {n_processes} processes that hold them all: {held_mib:.0f} MiB.")
 
 
 if __name__ == "__main__":

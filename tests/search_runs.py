@@ -27,6 +27,7 @@ from ser_tune.pipeline import search
 FLAGS = [
     *("--corpora", "ravdess", "tess", "--model.channels", "4", "8", "--model.hidden", "32", "16"),
     *("--training.epochs", "3", "--splits.folds", "3", "--compute.cpus-per-trial", "1"),
+    *("--training.precision", "float32"),  # auto is measured: two experiments could differ
 ]
 
 
@@ -38,7 +39,7 @@ def small_search(data_dir: Path, work: Path, experiment: str = "small", **change
         experiments_dir=work / "experiments",
         cache_dir=work / "cache",
         model=ModelConfig(channels=(4, 8), hidden=(32, 16)),
-        training=TrainingConfig(epochs=3),
+        training=TrainingConfig(epochs=3, precision="float32"),
         splits=SplitConfig(folds=3),
         space=SpaceConfig(lr=(0.001, 0.003)),
         compute=ComputeConfig(cpus_per_trial=1),

@@ -123,6 +123,17 @@ def test_another_identity_under_the_same_name_is_refused(finished: Finished) -> 
     assert snapshot(folder.root) == before
 
 
+def test_the_precision_is_that_with_which_the_experiment_was_begun(finished: Finished) -> None:
+    config, folder = finished
+    assert {trial.precision for trial in folder.read_trials()} == {"float32"}
+    _, said = run_search(replace(config, training=replace(config.training, precision="auto")))
+    assert "precision: float32 (as the experiment was begun)" in said
+    with pytest.raises(
+        InputError, match=r"--training.precision is bfloat16; expected float32, which .* was begun with"
+    ):
+        run_search(replace(config, training=replace(config.training, precision="bfloat16")))
+
+
 def test_an_added_candidate_runs_alone_and_cannot_open_the_test_split_again(
     local_ray: None, sample: Path, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

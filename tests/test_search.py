@@ -182,7 +182,11 @@ def test_a_kill_between_the_look_and_its_export_is_the_same_look(finished: Finis
 
 def test_speakers_are_kept_apart_under_the_speaker_protocol(local_ray: None, sample: Path, work: Path) -> None:
     config = small_search(sample, work, "speakers", space=SpaceConfig(lr=(0.001,)))
-    folder, _ = run_search(replace(config, splits=SplitConfig(protocol="speaker", folds=2)))
+    measured = replace(config.training, precision="auto")
+    folder, said = run_search(replace(config, splits=SplitConfig(protocol="speaker", folds=2), training=measured))
+    precision = json.loads(folder.config.read_text())["precision"]
+    assert f"precision: {precision} (clips per second: float32 " in said
+    assert {trial.precision for trial in folder.read_trials()} == {precision}
     manifest = pd.read_parquet(folder.manifest)
     sides = manifest["fold"].fillna(-1).groupby(manifest["speaker"]).nunique()
     assert (sides == 1).all()

@@ -6,7 +6,7 @@ What prediction takes one piece at a time (`resample`, `find_sound`, `between`) 
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -16,13 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from ser_tune.audio import Waveform
+from ser_tune.audio import Waveform, refuse_beyond_measure
 from ser_tune.config import FeatureConfig
-from ser_tune.errors import AudioError
 
 FEATURES_VERSION = 1  # raise it with every change of what this module returns: old caches are then left aside
 RMS_TARGET = 0.1
-LARGEST_PEAK = 1e6  # of full scale; recordings of floats may exceed 1
 DYNAMIC_RANGE_DB = 80.0  # librosa.power_to_db's default
 DELTA_WIDTH = 9  # librosa.feature.delta's default [frames]
 _BLOCK_S = 10  # resampled at once where silence is trimmed,
@@ -49,28 +47,33 @@ def prepare(waveform: Waveform, sample_rate: int, settings: FeatureConfig) -> Wa
     cut or padded, then levelled. AudioError where samples are so large that their power would not be a finite number.
     """
     if settings.trim_db:
-        mono = _trimmed(waveform, sample_rate, settings)
-    else:
-        # The second beyond the cut outlasts the resampling filter; without it an absurd rate would cost all memory.
-        mono = waveform[: math.ceil((settings.duration_s + 1) * sample_rate)].mean(axis=1, dtype=np.float32)
-        if sample_rate != settings.sample_rate:
-            mono = soxr.resample(mono, sample_rate, settings.sample_rate, quality="HQ")
-    clip = _fill(mono, settings)
-    _refuse_beyond_measure(clip)
-    return (clip / np.float64(_scale(clip, settings.level))).astype(np.float32)
+        size = min(_BLOCK_S * sample_rate, _BLOCK_SAMPLES)
+        blocks = [(waveform[first : first + size], sample_rate) for first in range(0, len(waveform), size)]
+        return prepare_blocks(lambda: blocks, settings)
+    mono = waveform[: samples_needed(sample_rate, settings)].mean(axis=1, dtype=np.float32)
+    if sample_rate != settings.sample_rate:
+        mono = soxr.resample(mono, sample_rate, settings.sample_rate, quality="HQ")
+    return _level(_fill(mono, settings), settings)
 
 
-def _trimmed(waveform: Waveform, sample_rate: int, settings: FeatureConfig) -> Waveform:
-    """Return mono [at most n_samples] from the first sound on.
+def prepare_blocks(blocks: Callable[[], Iterable[tuple[Waveform, int]]], settings: FeatureConfig) -> Waveform:
+    """Return what `prepare` would of the joined blocks [samples, channels] and their rate [Hz], trimmed of silence.
 
-    Only the end of a recording tells what in it was silence: it is gone through twice, 10 s at a time, so that hours
-    of it, or hours by an absurd rate, cost time but little memory beside `waveform`.
+    Only the end of a recording tells what in it was silence: it is gone through twice, so that hours of it, or hours
+    by an absurd rate, cost time but little memory.
     """
-    size = min(_BLOCK_S * sample_rate, _BLOCK_SAMPLES)
-    blocks = [(waveform[first : first + size], sample_rate) for first in range(0, len(waveform), size)]
-    sound = find_sound(resample(blocks, settings.sample_rate), settings)
+    sound = find_sound(resample(blocks(), settings.sample_rate), settings)
     end = min(sound.end, sound.start + settings.n_samples)
-    return np.concatenate([np.zeros(0, np.float32), *between(resample(blocks, settings.sample_rate), sound.start, end)])
+    pieces = between(resample(blocks(), settings.sample_rate), sound.start, end)
+    return _level(_fill(np.concatenate([np.zeros(0, np.float32), *pieces]), settings), settings)
+
+
+def samples_needed(sample_rate: int, settings: FeatureConfig) -> int:
+    """How much of a recording at `sample_rate` [Hz] makes its clip, where silence is not trimmed [samples].
+
+    The second beyond the cut outlasts the resampling filter; without it an absurd rate would cost all memory.
+    """
+    return math.ceil((settings.duration_s + 1) * sample_rate)
 
 
 def resample(blocks: Iterable[tuple[Waveform, int]], sample_rate: int) -> Iterator[Waveform]:
@@ -101,7 +104,7 @@ def find_sound(pieces: Iterable[Waveform], settings: FeatureConfig) -> Sound:
     margin = np.zeros(n_fft // 2, np.float32)
     pending, rms, n_padded = margin[:0], [margin[:0]], 0
     for piece in _slices(chain([margin], pieces, [margin]), _FRAMED_AT_ONCE // n_fft * hop_length):
-        _refuse_beyond_measure(piece)
+        refuse_beyond_measure(piece)
         n_padded += len(piece)
         pending = np.concatenate([pending, piece])
         if len(pending) >= n_fft:
@@ -138,10 +141,9 @@ def _fill(mono: Waveform, settings: FeatureConfig) -> Waveform:
     return clip
 
 
-def _refuse_beyond_measure(samples: Waveform) -> None:
-    peak = np.abs(samples).max(initial=0)
-    if not peak <= LARGEST_PEAK:  # true for nan too
-        raise AudioError(f"holds samples of {peak:g} times full scale")
+def _level(clip: Waveform, settings: FeatureConfig) -> Waveform:
+    refuse_beyond_measure(clip)
+    return (clip / np.float64(_scale(clip, settings.level))).astype(np.float32)
 
 
 def _scale(clip: Waveform, level: str) -> float:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PredictConfig:
     files: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...", help_behavior_hint="")]]
-    """Recordings to classify: whatever soundfile reads, of any rate, channels and length."""
+    """Recordings to classify: WAV, AIFF, FLAC, OGG, MP3 and others, 1 kHz to 1 MHz, 24 hours at most."""
     bundle: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder with the exported classifier, such as experiments/NAME/bundle."""
     json: bool = False

@@ -4,16 +4,16 @@ Whatever a recording brings about becomes its row's error, so that it never cost
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from ser_tune.audio import AudioFacts, Waveform, describe, read_audio
+from ser_tune.audio import BLOCK_VALUES, AudioFacts, Waveform, describe, read_blocks
 from ser_tune.config import FeatureConfig
 from ser_tune.errors import AudioError
-from ser_tune.features import extract_features, prepare
+from ser_tune.features import extract_features, prepare, prepare_blocks, samples_needed
 
 CLIPS_PER_GROUP = 16  # 1.9 ms a clip on one core; 2.5 ms with 32, 3.1 ms with 64, which leave the processor's cache
 _SPECTRA_PER_GROUP = 2**22  # frames x n_fft: many frames must not cost much memory
@@ -53,10 +53,13 @@ def _decode(path: str, features: FeatureConfig) -> tuple[Row, Waveform | None]:
     """One recording's row, still without features, and its prepared clip [n_samples] if it can be used."""
     size, mtime_ns = stamp(path)
     clip = None
+    head: list[Waveform] = []
     try:
-        waveform, sample_rate = read_audio(path)
-        facts = describe(waveform, sample_rate)
-        clip = prepare(waveform, sample_rate, features)
+        facts = describe(_keep_head(read_blocks(path), features, head))
+        if features.trim_db and sum(map(len, head)) < round(facts.duration_s * facts.sample_rate):
+            clip = prepare_blocks(lambda: read_blocks(path), features)
+        else:
+            clip = prepare(np.concatenate(head), facts.sample_rate, features)
     except AudioError as error:
         facts = AudioFacts(error=str(error))
         if facts.error.startswith("cannot be opened"):
@@ -66,3 +69,19 @@ def _decode(path: str, features: FeatureConfig) -> tuple[Row, Waveform | None]:
         size = TRY_AGAIN
     row = {"path": path, "size": size, "mtime_ns": mtime_ns, **asdict(facts)}
     return {**row, "features": None, "n_coefficients": None, "n_frames": None}, clip
+
+
+def _keep_head(
+    blocks: Iterable[tuple[Waveform, int]], features: FeatureConfig, head: list[Waveform]
+) -> Iterator[tuple[Waveform, int]]:
+    """Pass the blocks on; what `prepare` needs of them goes to `head` in mono [samples, 1].
+
+    That is the beginning, or all, up to a bound, where it is the end that tells what was silence.
+    """
+    n_kept = 0
+    for block, sample_rate in blocks:
+        wanted = BLOCK_VALUES if features.trim_db else samples_needed(sample_rate, features)
+        if n_kept < wanted:
+            head.append(block[: wanted - n_kept].mean(axis=1, keepdims=True, dtype=np.float32))
+            n_kept += len(head[-1])
+        yield block, sample_rate

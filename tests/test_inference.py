@@ -1,3 +1,4 @@
+import re
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -228,7 +229,7 @@ def test_absurd_rates_are_classified_or_refused(
         found = classify(tmp_path / "x.wav", replace(bundle, features=features), network)
         assert np.isfinite(found.probabilities).all()
     except AudioError as refusal:
-        assert "holds no sound" in str(refusal)  # noqa: PT017 - either outcome is right
+        assert re.match("holds no sound|claims [0-9]+ samples", str(refusal))  # noqa: PT017 - either outcome is right
 
 
 @pytest.mark.filterwarnings("error")

@@ -132,16 +132,23 @@ def _refuse_no_audio(descriptor: int) -> None:
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         raise AudioError(f"cannot be opened ({'Is a directory' if stat.S_ISDIR(mode) else 'Not a regular file'})")
-    place, head = 0, os.pread(descriptor, len(_LFS_POINTER), 0)
+    place, head = 0, _head(descriptor, 0)
     if not head:
         raise AudioError("empty file")
     if head == _LFS_POINTER:
         raise AudioError("Git-LFS pointer instead of audio: run 'git lfs pull' in its clone")
     while head.startswith(b"ID3") and len(head) >= 10:  # tags may stand before any of them
         place += 10 + sum(byte % 128 << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        head = os.pread(descriptor, len(_LFS_POINTER), place)
+        head = _head(descriptor, place)
     if not _BEGINNING.match(head):
         raise AudioError("not decodable as audio")
+
+
+def _head(descriptor: int, place: int) -> bytes:
+    try:
+        return os.pread(descriptor, len(_LFS_POINTER), place)
+    except OSError as error:  # of a failing disk or network
+        raise AudioError(f"cannot be opened ({error.strerror})") from error
 
 
 def refuse_beyond_measure(samples: Waveform) -> None:

@@ -1,5 +1,6 @@
 import io
 import os
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def stored(tmp_path: Path, content: bytes) -> Path:
         (promising(2**36 - 1), "cut short: its header promises 68719476735 samples"),
         (promising(16001), "cut short: its header promises 16001 samples, 16000 are there"),
         (wav()[:24] + struct.pack("<I", 7) + wav()[28:], "claims 7 samples a second; expected 1000 to 1000000"),
-        (wav(np.full(9, 3e38), subtype="FLOAT"), "holds samples of 3e.38 times full scale"),
+        (wav(np.full(9, 3e9), subtype="FLOAT"), "holds samples of 3e+09 times full scale"),
         (b"\xf0\x7e\x00\x01" + bytes(2000), "not decodable as audio"),
         (b"ID3\4\0\0\0\0\0\0" + b"\xf0\x7e\x00\x01" + bytes(2000), "not decodable as audio"),
     ],
@@ -56,9 +57,9 @@ def stored(tmp_path: Path, content: bytes) -> Path:
 )
 def test_what_cannot_be_used_is_refused_with_its_reason(tmp_path: Path, content: bytes, reason: str) -> None:
     path = stored(tmp_path, content)
-    with pytest.raises(AudioError, match=reason):
+    with pytest.raises(AudioError, match=re.escape(reason)):
         read_audio(path)
-    with pytest.raises(AudioError, match=reason):
+    with pytest.raises(AudioError, match=re.escape(reason)):
         list(read_blocks(path))
     assert reason in probe(path).error
 

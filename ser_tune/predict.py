@@ -53,11 +53,12 @@ def main(config: PredictConfig) -> None:
     for path in map(str, config.files):
         try:
             found = classify(path, bundle, network)
-        except AudioError as error:
+        except Exception as error:  # noqa: BLE001 # whatever one recording brings about, the others go on
+            reason = str(error) if isinstance(error, AudioError) else f"{type(error).__name__}: {error}"
             if config.json:
-                print(json.dumps({"path": path, "error": str(error)}), flush=True)
+                print(json.dumps({"path": path, "error": reason}), flush=True)
             else:
-                print(f"error: {_printable(path)}: {error}", file=sys.stderr)
+                print(f"error: {_printable(path)}: {_printable(reason)}", file=sys.stderr)
             continue
         classified.append((path, found))
         if config.json:

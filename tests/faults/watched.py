@@ -44,8 +44,10 @@ def watch(command: Sequence[str | bytes], folder: Path) -> Watched:
         watcher.start()
         assert process.stdout is not None
         for line in process.stdout:
+            if lines:
+                longest = max(longest, time.monotonic() - progress[0])
             lines.append(line.decode(errors="replace").rstrip("\n"))
-            longest, progress[0] = max(longest, time.monotonic() - progress[0]), time.monotonic()
+            progress[0] = time.monotonic()
         status = process.wait()
         watcher.join()
         complaints.seek(0)

@@ -30,6 +30,7 @@ _UNKNOWN_SAMPLES = 2**63 - 1  # libsndfile's count for a FLAC that was written t
 _LFS_POINTER = b"version https://git-lfs"
 # WAV and its kin, AIFF, FLAC, OGG, MP3, W64, CAF, AU and NIST begin so. libsndfile takes some twenty more for audio,
 # which hold no recordings of speech, and of some of them it prints on standard output.
+_MOST_TAGS = 9  # that may stand before any of them; a file of nothing else would take as long as it is large
 _BEGINNING = re.compile(rb"RIFF|RIFX|RF64|FORM|fLaC|OggS|\xff[\xe0-\xff]|riff|caff|\.snd|dns\.|NIST")
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000  # [Hz]; beyond, a second would be made hours, or nothing
 _LONGEST_S = 24 * 3600
@@ -137,9 +138,10 @@ def _refuse_no_audio(descriptor: int) -> None:
         raise AudioError("empty file")
     if head == _LFS_POINTER:
         raise AudioError("Git-LFS pointer instead of audio: run 'git lfs pull' in its clone")
-    while head.startswith(b"ID3") and len(head) >= 10:  # tags may stand before any of them
-        place += 10 + sum(byte % 128 << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        head = _head(descriptor, place)
+    for _ in range(_MOST_TAGS):
+        if head.startswith(b"ID3") and len(head) >= 10:
+            place += 10 + sum(byte % 128 << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+            head = _head(descriptor, place)
     if not _BEGINNING.match(head):
         raise AudioError("not decodable as audio")
 

@@ -93,9 +93,10 @@ def test_what_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert probe(stored(tmp_path, wav())).error.startswith("longer than 24 h")
 
 
-def test_a_tag_may_stand_before_the_audio(tmp_path: Path) -> None:
+def test_a_few_tags_may_stand_before_the_audio(tmp_path: Path) -> None:
     tag = b"ID3\4\0\0\0\0\1\0" + bytes(128)
     assert read_audio(stored(tmp_path, tag + wav(container="FLAC")))[1] == 16000
+    assert probe(stored(tmp_path, 99 * tag + wav(container="FLAC"))).error == "not decodable as audio"
 
 
 @pytest.mark.parametrize("subtype", ["GSM610", "IMA_ADPCM", "ULAW", "PCM_24", "DOUBLE"])

@@ -30,8 +30,8 @@ _UNKNOWN_SAMPLES = 2**63 - 1  # libsndfile's count for a FLAC that was written t
 _LFS_POINTER = b"version https://git-lfs"
 # WAV and its kin, AIFF, FLAC, OGG, MP3, W64, CAF, AU and NIST begin so. libsndfile takes some twenty more for audio,
 # which hold no recordings of speech, and of some of them it prints on standard output.
-_MOST_TAGS = 9  # that may stand before any of them; a file of nothing else would take as long as it is large
 _BEGINNING = re.compile(rb"RIFF|RIFX|RF64|FORM|fLaC|OggS|\xff[\xe0-\xff]|riff|caff|\.snd|dns\.|NIST")
+_MOST_TAGS = 9  # that may stand before any of them; a file of nothing else would take as long as it is large
 _LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000  # [Hz]; beyond, a second would be made hours, or nothing
 _LONGEST_S = 24 * 3600
 _MOST_VALUES = 2**33  # 24 h of 48 kHz stereo: a few kilobytes can hold as much silence as one likes

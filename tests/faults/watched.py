@@ -35,7 +35,8 @@ def watch(command: Sequence[str | bytes], folder: Path) -> Watched:
         command = [*AS_OTHERS, *command]
     env = os.environ | {"HOME": str(folder), "NUMBA_CACHE_DIR": str(folder / "numba"), "PYTHONUNBUFFERED": "1"}
     started = last = time.monotonic()
-    lines, longest, highest = [], 0.0, [0.0]
+    lines: list[str] = []
+    longest, highest = 0.0, [0.0]
     with (folder / "stderr").open("wb+") as complaints:
         process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=complaints, env=env)
         stalled = threading.Event()

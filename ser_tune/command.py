@@ -105,8 +105,9 @@ def _interrupt(signal_number: int, _frame: Any) -> None:
 
 
 def _exit(message: str, status: int) -> NoReturn:
+    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(message.split()))
     with contextlib.suppress(OSError):
-        print(" ".join(message.split()), file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
     raise SystemExit(status)
 
 

@@ -1,7 +1,8 @@
 """Folders and tables of recordings -> clips; every recording that is not one is listed with its reason.
 
-A folder is searched at any depth for files that an adapter recognises; a table (CSV) names its recordings itself.
-No audio is opened here. InputError where a folder or table cannot be read, or a corpus asked for is not there.
+A folder is searched for files that an adapter recognises; a table (CSV) names its recordings itself, anywhere, by a
+path from the root or from the table's folder: exactly these are read, and only regular files. No audio is opened here.
+InputError where a folder or table cannot be read, or a corpus asked for is not there.
 """
 
 import csv
@@ -18,6 +19,8 @@ from ser_tune.errors import InputError
 
 AUDIO_EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc"})
 SYNTHETIC_MARKER = ".synthetic"  # a file in the folder of the sample corpora
+_DEEPEST = 100  # os.walk calls itself for each level
+_MOST_TABLE_BYTES = 2**28  # two million recordings; a table without a line break is read as one line
 _SYNONYMS = {
     "afraid": "fearful",
     "anger": "angry",
@@ -121,6 +124,9 @@ def _scan(folder: Path) -> Iterator[Clip | Excluded]:
         for name in names:
             if Path(name).suffix.lower() in AUDIO_EXTENSIONS:
                 yield _recognise(place / name, (*below, name))
+        if len(below) >= _DEEPEST:
+            yield from (_exclude(place / name, "", f"unreadable: {_DEEPEST + 1} folders deep") for name in subfolders)
+            subfolders.clear()
         subfolders[:] = [name for name in sorted(subfolders) if _is_new(Path(parent, name).resolve(), root, visited)]
     for refusal in closed:
         yield _exclude(refusal.filename, "", f"unreadable: folder cannot be opened ({refusal.strerror})")
@@ -161,6 +167,9 @@ def _openable(clip: Clip) -> Clip | Excluded:
 
 def _read_table(table: Path) -> Iterator[Clip | Excluded]:
     try:
+        status = table.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_TABLE_BYTES:
+            raise InputError(f"--csv {table} is no file, or of more than {_MOST_TABLE_BYTES} bytes; expected a table")
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="", strict=True)
             reader.fieldnames = columns = [name.strip().lower() for name in reader.fieldnames or ()]
@@ -186,9 +195,11 @@ def _read_row(row: Mapping[str, str], table: Path, line: int) -> Clip | Excluded
     corpus = next((known for known in ADAPTERS if _plain(known) == _plain(corpus)), corpus)
     if not name or not speaker or "\0" in name:
         return _exclude(f"{table}:{line}", corpus, f"row of the table: no {'speaker' if name else 'path'}")
+    if not (corpus + speaker).isprintable():  # both are shown on terminals
+        return _exclude(f"{table}:{line}", "", "row of the table: control characters in its speaker or corpus")
     # The file's own link is not resolved: where git-annex or DVC keep the audio elsewhere, the link has the name.
     path = Path(os.path.realpath((table.parent / name).parent), Path(name).name)
     known = _SYNONYMS.get(emotion.lower(), emotion.lower())
     if known not in EMOTIONS:
-        return _exclude(path, corpus, f"emotion: {emotion or 'an empty one'} is none of the eight")
+        return _exclude(path, corpus, f"emotion: {emotion[:40] or 'an empty one'} is none of the eight")
     return _openable(Clip(str(path), corpus, speaker, known, row.get("text", "").strip()))

@@ -1,7 +1,7 @@
 """The bundle: a folder with the network's weights (safetensors) and bundle.json, all that predicting needs.
 
-Both files are replaced atomically, bundle.json last. A bundle is read as a stranger's: nothing in it is run,
-every field is checked, and no more is allocated than the network it describes needs.
+Both files are replaced atomically, bundle.json last. A bundle is read as a stranger's: nothing in it is run, every
+field is checked, and no more is allocated than the network it describes needs. Links are followed, to regular files.
 """
 
 import hashlib
@@ -15,13 +15,12 @@ import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from ser_tune.config import EMOTIONS, Emotion, FeatureConfig, ModelConfig, to_json
 from ser_tune.dataset import FloatArray, Standardisation
 from ser_tune.errors import InputError, RunError
 from ser_tune.features import FEATURES_VERSION
-from ser_tune.files import write_atomically, write_json
+from ser_tune.files import read_regular, write_atomically, write_json
 from ser_tune.model import EmotionNetwork, build_network
 
 FORMAT_VERSION = 1
@@ -29,7 +28,7 @@ WEIGHTS_FILE = "model.safetensors"
 JSON_FILE = "bundle.json"
 MAX_PARAMETERS = 2**28  # 1 GiB of weights; the published network has 3.4 million
 MAX_VALUES_PER_CLIP = 2**26  # 256 MiB in one layer for one clip; the published network has 0.1 million
-_MAX_JSON_BYTES = 2**24
+_MAX_JSON_BYTES = 2**20  # those of searches have a few kilobytes; as objects it takes 30 times the room
 _HEADER_BYTES = 2**20
 
 Config = TypeVar("Config", FeatureConfig, ModelConfig)
@@ -104,12 +103,11 @@ def _refuse(source: Path, field: str, found: object, expected: str) -> NoReturn:
 
 def _read_values(source: Path) -> dict[str, Any]:
     """The JSON object of bundle.json, with all the keys of this format."""
-    if source.stat().st_size > _MAX_JSON_BYTES:
-        raise InputError(f"{source} has {source.stat().st_size} bytes; expected {_MAX_JSON_BYTES} at most")
+    data = read_regular(source, range(1, _MAX_JSON_BYTES), "a bundle's JSON")
     try:
-        values = json.loads(source.read_bytes())
+        values = json.loads(data, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{source} is damaged: {str(error)!a}; export the bundle again") from error
+        raise InputError(f"{source} is damaged: {str(error)[:200]!a}; export the bundle again") from error
     if not isinstance(values, dict):
         _refuse(source, "its value", values, "an object")
     _require_equal(values, "format_version", FORMAT_VERSION, source)
@@ -120,6 +118,18 @@ def _read_values(source: Path) -> dict[str, Any]:
         if key not in values:
             raise InputError(f"{source} has no {key!r}; export the bundle again")
     return values
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; ValueError where a key is there twice, of which programs take the one or the other."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise ValueError(f"a key is there twice in {list(values)}")
+    return values
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _require_equal(values: dict[str, Any], field: str, expected: int, source: Path) -> None:
@@ -143,7 +153,7 @@ def _config(kind: type[Config], values: dict[str, Any], field: str, source: Path
     try:
         return kind(**settings)
     except InputError as error:
-        raise InputError(f"{source} cannot be used: {error}") from error
+        raise InputError(f"{source} cannot be used: {str(error)[:200]}") from error
 
 
 def _is_like(value: object, example: object) -> bool:
@@ -183,46 +193,51 @@ def _load_network(bundle: Bundle, source: Path, expected_sha256: object) -> Emot
     network = _describe_network(bundle, source.parent / JSON_FILE)
     shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     n_bytes = 4 * sum(map(math.prod, shapes.values()))
-    size = source.stat().st_size
-    if not n_bytes < size <= n_bytes + _HEADER_BYTES:
-        raise InputError(f"{source} has {size} bytes; the network in {JSON_FILE} needs {n_bytes} and a header")
-    data = source.read_bytes()
+    fitting = range(n_bytes + 1, n_bytes + _HEADER_BYTES)
+    data = read_regular(source, fitting, f"the network in {JSON_FILE}, of {n_bytes}, and a header")
     if hashlib.sha256(data).hexdigest() != expected_sha256:
         raise InputError(f"{source} does not hold the weights that {JSON_FILE} names; export the bundle again")
-    try:
-        weights = safetensors.torch.load(data)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{source} is no safetensors file: {str(error)!a}; export the bundle again") from error
-    _check_tensors(weights, shapes, source)
-    network.load_state_dict(weights, assign=True)
+    network.load_state_dict(_read_tensors(data, shapes, source), assign=True)
     return network.eval()
 
 
-def _check_tensors(weights: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], source: Path) -> None:
-    """InputError unless these are finite float32 tensors of just these names and shapes."""
-    for name in sorted(weights.keys() - shapes.keys()):
+def _read_tensors(data: bytes, shapes: dict[str, tuple[int, ...]], source: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file; InputError unless they are finite float32 of just these names and shapes."""
+    try:
+        found = dict(safetensors.deserialize(data))  # type: ignore[no-untyped-call]
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise InputError(f"{source} is no safetensors file: {str(error)[:200]!a}; export the bundle again") from error
+    for name in sorted(found.keys() - shapes.keys()):
         _refuse(source, "one of its tensors", name, f"only {', '.join(shapes)}")
+    tensors = {}
     for name, shape in shapes.items():
-        if name not in weights:
+        if name not in found:
             _refuse(source, name, None, f"a tensor {list(shape)}")
-        tensor = weights[name]
-        if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
-            _refuse(source, name, f"{tensor.dtype} {list(tensor.shape)}", f"{torch.float32} {list(shape)}")
-        if not torch.isfinite(tensor).all():
+        dtype, found_shape = found[name]["dtype"], found[name]["shape"]
+        if (dtype, tuple(found_shape)) != ("F32", shape):
+            _refuse(source, name, f"{dtype} {found_shape}", f"F32 {list(shape)}")
+        values = np.frombuffer(found[name]["data"], dtype="<f4").reshape(shape)
+        if not np.isfinite(values).all():
             _refuse(source, name, "not finite", "finite numbers: its training diverged")
+        tensors[name] = torch.tensor(values)
+    return tensors
 
 
 def _describe_network(bundle: Bundle, source: Path) -> EmotionNetwork:
     """The network without memory for its weights; InputError where it would be absurdly large."""
     features, model = bundle.features, bundle.model
-    widest = features.n_frames * max(features.n_fft, max(model.channels) * features.n_coefficients)
     with torch.device("meta"):
         network = build_network(model, features.n_coefficients, features.n_frames, len(bundle.emotions))
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     for what, found, most in (
-        ("values for one clip", widest, MAX_VALUES_PER_CLIP),
+        ("values for one clip", values_per_clip(features, model), MAX_VALUES_PER_CLIP),
         ("weights", n_parameters, MAX_PARAMETERS),
     ):
         if found > most:
             raise InputError(f"{source} cannot be used: it asks for {found} {what}; expected {most} at most")
     return network
+
+
+def values_per_clip(features: FeatureConfig, model: ModelConfig) -> int:
+    """How many values the widest step from a clip to its emotions has: the spectra, or the first convolution."""
+    return features.n_frames * max(features.n_fft, max(model.channels) * features.n_coefficients)

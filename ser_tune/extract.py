@@ -17,6 +17,7 @@ def main(config: ExtractConfig) -> None:
     from ser_tune.cluster import connect
     from ser_tune.corpora import read_clips
     from ser_tune.errors import InputError
+    from ser_tune.findings import one_line
     from ser_tune.progress import progress_bar
 
     clips, left_out = read_clips(config.data)
@@ -34,7 +35,7 @@ def main(config: ExtractConfig) -> None:
         )
     unreadable = {path: facts.error for path, facts in cache.facts.items() if facts.error}
     for line in [*cache.notices, *(f"unreadable: {path}: {reason}" for path, reason in unreadable.items())]:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)
     if left_out:
         console.print(f"{len(left_out)} other files are no clips to use; python -m ser_tune.audit lists them")
     extracted = f"{cache.n_extracted} extracted" if cache.n_extracted else "nothing had to be extracted"

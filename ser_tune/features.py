@@ -6,7 +6,7 @@ both to hear the same.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -17,13 +17,11 @@ import numpy.typing as npt
 import scipy.fft
 import soxr
 
-from ser_tune.audio import Waveform
+from ser_tune.audio import Waveform, refuse_beyond_measure
 from ser_tune.config import FeatureConfig
-from ser_tune.errors import AudioError
 
 FEATURES_VERSION = 2  # raise it with every change of what this module returns: old caches are then left aside
 RMS_TARGET = 0.1
-LARGEST_PEAK = 1e6  # of full scale; recordings of floats may exceed 1
 DYNAMIC_RANGE_DB = 80.0  # librosa.power_to_db's default
 LEAST_POWER = 1e-10  # as well
 DELTA_WIDTH = 9  # librosa.feature.delta's default [frames]
@@ -53,29 +51,34 @@ def prepare(waveform: Waveform, sample_rate: int, settings: FeatureConfig) -> Wa
     cut or padded, then levelled. AudioError where samples are so large that their power would not be a finite number.
     """
     if settings.trim_db:
-        mono = _trimmed(waveform, sample_rate, settings)
-    else:
-        # All of it would cost time, and by an absurd rate all memory.
-        margin = max(math.ceil(_MARGIN_S * sample_rate), _MARGIN_SAMPLES)
-        mono = _mono(waveform[: math.ceil(settings.duration_s * sample_rate) + margin])
-        if sample_rate != settings.sample_rate:
-            mono = soxr.resample(mono, sample_rate, settings.sample_rate, quality="HQ")
-    clip = _fill(mono, settings)
-    _refuse_beyond_measure(clip)
-    return (clip / np.float64(_scale(clip, settings.level))).astype(np.float32)
+        size = min(_BLOCK_S * sample_rate, _BLOCK_SAMPLES)
+        blocks = [(waveform[first : first + size], sample_rate) for first in range(0, len(waveform), size)]
+        return prepare_blocks(lambda: blocks, settings)
+    samples = mono(waveform[: samples_needed(sample_rate, settings)])
+    if sample_rate != settings.sample_rate:
+        samples = soxr.resample(samples, sample_rate, settings.sample_rate, quality="HQ")
+    return _level(_fill(samples, settings), settings)
 
 
-def _trimmed(waveform: Waveform, sample_rate: int, settings: FeatureConfig) -> Waveform:
-    """Return mono [at most n_samples] from the first sound on.
+def prepare_blocks(blocks: Callable[[], Iterable[tuple[Waveform, int]]], settings: FeatureConfig) -> Waveform:
+    """Return what `prepare` would of the joined blocks [samples, channels] and their rate [Hz], trimmed of silence.
 
-    Only the end of a recording tells what in it was silence: it is gone through twice, 10 s at a time, so that hours
-    of it, or hours by an absurd rate, cost time but little memory beside `waveform`.
+    Only the end of a recording tells what in it was silence: it is gone through twice, so that hours of it, or hours
+    by an absurd rate, cost time but little memory.
     """
-    size = min(_BLOCK_S * sample_rate, _BLOCK_SAMPLES)
-    blocks = [(waveform[first : first + size], sample_rate) for first in range(0, len(waveform), size)]
-    sound = find_sound(resample(blocks, settings.sample_rate), settings)
+    sound = find_sound(resample(blocks(), settings.sample_rate), settings)
     end = min(sound.end, sound.start + settings.n_samples)
-    return np.concatenate([np.zeros(0, np.float32), *between(resample(blocks, settings.sample_rate), sound.start, end)])
+    pieces = between(resample(blocks(), settings.sample_rate), sound.start, end)
+    return _level(_fill(np.concatenate([np.zeros(0, np.float32), *pieces]), settings), settings)
+
+
+def samples_needed(sample_rate: int, settings: FeatureConfig) -> int:
+    """How much of a recording at `sample_rate` [Hz] makes its clip, where silence is not trimmed [samples].
+
+    What is beyond the cut outlasts the resampling filter. All of it would cost time, and by an absurd rate all memory.
+    """
+    margin = max(math.ceil(_MARGIN_S * sample_rate), _MARGIN_SAMPLES)
+    return math.ceil(settings.duration_s * sample_rate) + margin
 
 
 def resample(blocks: Iterable[tuple[Waveform, int]], sample_rate: int) -> Iterator[Waveform]:
@@ -85,18 +88,18 @@ def resample(blocks: Iterable[tuple[Waveform, int]], sample_rate: int) -> Iterat
     """
     resampler: soxr.ResampleStream | None = None
     for block, found_rate in blocks:
-        mono = _mono(block)
+        samples = mono(block)
         if found_rate == sample_rate:
-            yield mono
+            yield samples
             continue
         if resampler is None:
             resampler = soxr.ResampleStream(found_rate, sample_rate, 1, dtype="float32", quality="HQ")
-        yield resampler.resample_chunk(mono)
+        yield resampler.resample_chunk(samples)
     if resampler is not None:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _mono(waveform: Waveform) -> Waveform:
+def mono(waveform: Waveform) -> Waveform:
     """The mean of the channels [samples]."""
     return waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1, dtype=np.float32)
 
@@ -111,7 +114,7 @@ def find_sound(pieces: Iterable[Waveform], settings: FeatureConfig) -> Sound:
     margin = np.zeros(n_fft // 2, np.float32)
     pending, rms, n_padded = margin[:0], [margin[:0]], 0
     for piece in _slices(chain([margin], pieces, [margin]), _FRAMED_AT_ONCE // n_fft * hop_length):
-        _refuse_beyond_measure(piece)
+        refuse_beyond_measure(piece)
         n_padded += len(piece)
         pending = np.concatenate([pending, piece])
         if len(pending) >= n_fft:
@@ -139,19 +142,18 @@ def between(pieces: Iterable[Waveform], start: int, end: int) -> Iterator[Wavefo
             return
 
 
-def _fill(mono: Waveform, settings: FeatureConfig) -> Waveform:
-    """Return [n_samples]: the beginning of `mono`, or all of it, then zeros or itself again and again."""
+def _fill(samples: Waveform, settings: FeatureConfig) -> Waveform:
+    """Return [n_samples]: the beginning of mono `samples`, or all of it, then zeros or itself again and again."""
     if settings.pad == "loop":
-        return np.resize(mono, settings.n_samples)
+        return np.resize(samples, settings.n_samples)
     clip = np.zeros(settings.n_samples, np.float32)
-    clip[: len(mono)] = mono[: settings.n_samples]
+    clip[: len(samples)] = samples[: settings.n_samples]
     return clip
 
 
-def _refuse_beyond_measure(samples: Waveform) -> None:
-    peak = np.abs(samples).max(initial=0)
-    if not peak <= LARGEST_PEAK:  # true for nan too
-        raise AudioError(f"holds samples of {peak:g} times full scale")
+def _level(clip: Waveform, settings: FeatureConfig) -> Waveform:
+    refuse_beyond_measure(clip)
+    return (clip / np.float64(_scale(clip, settings.level))).astype(np.float32)
 
 
 def _scale(clip: Waveform, level: str) -> float:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -43,6 +44,25 @@ def write_json(path: Path, value: Any) -> None:
 def json_text(value: Any) -> str:
     """The value as the text of a JSON file; nan and infinity raise ValueError."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_regular(path: Path, sizes: range, expected: str) -> bytes:
+    """The content of a file that others wrote; InputError unless it is a regular one of these sizes [bytes].
+
+    Nothing is waited for: beside pipes there are regular files, below /proc, that come to no end.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size not in sizes:
+                raise InputError(f"{path} has {status.st_size} bytes; expected {expected}, {sizes[-1]} at most")
+            with FileIO(descriptor, closefd=False) as file:
+                return file.read(status.st_size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def append_line(path: Path, line: str) -> None:

@@ -147,11 +147,11 @@ def listing(found: Findings, *, list_all: bool) -> Iterator[str]:
     for kind, items in sorted(kinds.items(), key=lambda pair: (-len(pair[1]), pair[0])):
         yield f"Left out, {kind}: {len(items)}"
         for item in items if list_all else items[:LISTED]:
-            yield f"  {_one_line(item.path)}: {_one_line(item.reason.partition(':')[2].strip())}"
+            yield f"  {one_line(item.path)}: {one_line(item.reason.partition(':')[2].strip())}"
         if len(items) > LISTED and not list_all:
             yield f"  and {len(items) - LISTED} more; --all lists them"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """The text with line breaks and control characters written as escapes."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)

@@ -12,13 +12,13 @@ from rich.console import Console
 
 from ser_tune.board import Board
 from ser_tune.candidates import Candidate, draw_candidates, list_grid, make_candidate, trial_seed
-from ser_tune.config import SearchConfig
+from ser_tune.config import SearchConfig, resolve
 from ser_tune.experiment import ExperimentFolder, TrialKey, TrialResult
 from ser_tune.preparation import Preparation
 from ser_tune.race import Block, Drop, list_blocks
 from ser_tune.schedule import EVERYTHING, Schedule
 from ser_tune.searcher import Observer, choose_resources, count_slots, run_trials
-from ser_tune.selection import index_results
+from ser_tune.selection import check_fresh_networks, index_results
 from ser_tune.staging import Staging
 from ser_tune.study import propose
 from ser_tune.tracking import Tracker
@@ -45,10 +45,16 @@ class Run:
         return list_blocks(self.config.splits.folds, self.config.search.repeats)
 
     def results(self) -> Results:
-        """The finished trials that belong to this experiment."""
+        """The finished trials that belong to this experiment; RunError where one began with a used network."""
         seeds = {block: trial_seed(self.config.seed, *block) for block in self.blocks}
         trials = self.folder.read_trials()
-        return index_results(trials, seeds, self.config.training.epochs, self.preparation.data_fingerprint)
+        results = index_results(trials, seeds, self.config.training.epochs, self.preparation.data_fingerprint)
+        check_fresh_networks(results.values(), self._network_of)
+        return results
+
+    def _network_of(self, hyperparameters: Mapping[str, Any]) -> object:
+        setting = resolve(self.config.base, hyperparameters)
+        return setting.model.channels, setting.model.hidden, setting.features.shape
 
 
 def make_schedule(run: Run) -> Schedule:

@@ -16,11 +16,12 @@ import torch
 from ser_tune.audio import SILENCE_PEAK, Waveform, read_blocks
 from ser_tune.config import FeatureConfig
 from ser_tune.errors import AudioError
-from ser_tune.export import Bundle
+from ser_tune.export import Bundle, values_per_clip
 from ser_tune.features import Sound, between, extract_features, find_sound, prepare, resample
 from ser_tune.model import EmotionNetwork
 
 WINDOWS_AT_ONCE = 16
+_VALUES_AT_ONCE = 2**24  # 64 MiB in one layer, where a stranger's network is not too wide for even that
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -53,7 +54,8 @@ def classify(path: str | Path, bundle: Bundle, network: EmotionNetwork) -> Class
     sound = find_sound(_pieces(path, settings), settings) if settings.trim_db else None
     windows: list[Window] = []
     end = 0
-    for batch in _batches(cut_windows(path, settings, sound), WINDOWS_AT_ONCE):
+    at_once = max(1, min(WINDOWS_AT_ONCE, _VALUES_AT_ONCE // values_per_clip(settings, bundle.model)))
+    for batch in _batches(cut_windows(path, settings, sound), at_once):
         end = batch[-1][0] + len(batch[-1][1])
         sounding = [(start, samples) for start, samples in batch if _holds_sound(samples)]
         if sounding:
@@ -116,4 +118,6 @@ def _probabilities(windows: list[Waveform], bundle: Bundle, network: EmotionNetw
     standardised = (features - standardisation.mean[:, None]) / standardisation.std[:, None]
     with torch.inference_mode():
         probabilities = network.probabilities(torch.from_numpy(standardised))
+    if not torch.isfinite(probabilities).all():  # weights or a standardisation of 1e30, say
+        raise AudioError("the bundle answers with what are no probabilities")
     return probabilities.numpy().astype(np.float64)

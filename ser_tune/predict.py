@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class PredictConfig:
     files: tyro.conf.Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE...", help_behavior_hint="")]]
-    """Recordings to classify: whatever soundfile reads, of any rate, channels and length."""
+    """Recordings to classify: WAV, AIFF, FLAC, OGG, MP3 and others, 1 kHz to 1 MHz, 24 hours at most."""
     bundle: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder with the exported classifier, such as experiments/NAME/bundle."""
     json: bool = False
@@ -53,11 +53,12 @@ def main(config: PredictConfig) -> None:
     for path in map(str, config.files):
         try:
             found = classify(path, bundle, network)
-        except AudioError as error:
+        except Exception as error:  # noqa: BLE001 # whatever one recording brings about, the others go on
+            reason = str(error) if isinstance(error, AudioError) else f"{type(error).__name__}: {error}"
             if config.json:
-                print(json.dumps({"path": path, "error": str(error)}), flush=True)
+                print(json.dumps({"path": path, "error": reason}), flush=True)
             else:
-                print(f"error: {_printable(path)}: {error}", file=sys.stderr)
+                print(f"error: {_printable(path)}: {_printable(reason)}", file=sys.stderr)
             continue
         classified.append((path, found))
         if config.json:

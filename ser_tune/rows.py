@@ -4,14 +4,16 @@ Whatever a recording brings about becomes its row's error, so that it never cost
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ser_tune.audio import AudioFacts, describe, read_audio
+import numpy as np
+
+from ser_tune.audio import BLOCK_VALUES, AudioFacts, Waveform, describe, read_blocks
 from ser_tune.config import FeatureConfig
 from ser_tune.errors import AudioError
-from ser_tune.features import Analysis, extract_features, prepare
+from ser_tune.features import Analysis, extract_features, mono, prepare, prepare_blocks, samples_needed
 
 TRY_AGAIN = -1  # stands for the size where the error may pass without a change of the recording
 
@@ -35,10 +37,14 @@ def stamp(path: str) -> tuple[int, int]:
 def _extract(path: str, features: FeatureConfig, analysis: Analysis | None) -> Row:
     size, mtime_ns = stamp(path)
     values = None
+    head: list[Waveform] = []
     try:
-        waveform, sample_rate = read_audio(path)
-        facts = describe(waveform, sample_rate)
-        values = extract_features(prepare(waveform, sample_rate, features)[None], features, analysis)[0]
+        facts = describe(_keep_head(read_blocks(path), features, head))
+        if features.trim_db and sum(map(len, head)) < round(facts.duration_s * facts.sample_rate):
+            clip = prepare_blocks(lambda: read_blocks(path), features)
+        else:
+            clip = prepare(np.concatenate(head)[:, None], facts.sample_rate, features)
+        values = extract_features(clip[None], features, analysis)[0]
     except AudioError as error:
         facts = AudioFacts(error=str(error))
         if facts.error.startswith("cannot be opened"):
@@ -50,3 +56,19 @@ def _extract(path: str, features: FeatureConfig, analysis: Analysis | None) -> R
     flat = None if values is None else values.ravel()
     row = {"path": path, "size": size, "mtime_ns": mtime_ns, **asdict(facts), "features": flat}
     return {**row, "n_coefficients": n_coefficients, "n_frames": n_frames}
+
+
+def _keep_head(
+    blocks: Iterable[tuple[Waveform, int]], features: FeatureConfig, head: list[Waveform]
+) -> Iterator[tuple[Waveform, int]]:
+    """Pass the blocks on; what `prepare` needs of them goes to `head` in mono [samples].
+
+    That is the beginning, or all, up to a bound, where it is the end that tells what was silence.
+    """
+    n_kept = 0
+    for block, sample_rate in blocks:
+        wanted = BLOCK_VALUES if features.trim_db else samples_needed(sample_rate, features)
+        if n_kept < wanted:
+            head.append(mono(block[: wanted - n_kept]))
+            n_kept += len(head[-1])
+        yield block, sample_rate

@@ -5,8 +5,9 @@ maximum of that curve and its mean the value there. Ties go to the candidate lis
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,23 @@ def index_results(
         if whole and own and result.data_fingerprint == data_fingerprint:
             counted.setdefault(result.key, result)
     return counted
+
+
+def check_fresh_networks(results: Iterable[TrialResult], network_of: Callable[[Mapping[str, Any]], object]) -> None:
+    """Raise RunError unless the trials of a fold and repeat whose networks are alike began with the same weights.
+
+    They share a seed, so other weights were there before: those of a trial that ran earlier in the process, say.
+    `network_of` returns what of the hyperparameters shapes the network, hashable.
+    """
+    first: dict[object, TrialResult] = {}
+    for result in results:
+        other = first.setdefault((result.fold, result.repeat, network_of(result.hyperparameters)), result)
+        if other.initial_weights_sha256 != result.initial_weights_sha256:
+            raise RunError(
+                f"leak: candidates {other.candidate} and {result.candidate} began fold {result.fold}, repeat "
+                f"{result.repeat}, with different weights, though seed and network are the same: one was not fresh; "
+                "after a change of torch or of the network choose another --experiment"
+            )
 
 
 def summarise_candidates(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ser_tune.dataset import LabelledClips, Standardisation
+from ser_tune.errors import RunError
 from ser_tune.experiment import ExperimentFolder, read_json
 from ser_tune.metrics import confusion_matrix, intervals, resampling_units, scores
 from ser_tune.model import EmotionNetwork
@@ -49,7 +50,9 @@ def evaluate(
     protocol: str,
     seed: int,
 ) -> dict[str, Any]:
-    """The scores of test.json, `speakers` and `corpora` in the order of the test clips."""
+    """The scores of test.json, `speakers` and `corpora` in the order of the test clips; RunError on a training clip."""
+    if (test.fold[test.rows] >= 0).any():
+        raise RunError("leak: clips of the training split are in the test split; it was not opened")
     truth = test.part_labels
     predicted = predict_logits(network, standardisation, test).argmax(dim=1).numpy()
     n_classes = len(test.emotions)

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ser_tune.config import ModelConfig, TrainingConfig
 from ser_tune.dataset import LabelledClips, Standardisation
+from ser_tune.errors import RunError
 from ser_tune.metrics import confusion_matrix, scores
 from ser_tune.model import EmotionNetwork, build_network
 
@@ -80,7 +82,12 @@ def start(
     seed: int,
     precision: str,
 ) -> Learner:
-    """Seed torch and build a fresh network; the standardisation is that of the training rows."""
+    """Seed torch and build a fresh network; the standardisation is that of the training rows.
+
+    RunError where a clip of the test split is among them.
+    """
+    if (train.fold[train.rows] < 0).any():
+        raise RunError("leak: clips of the test split are in the training part; nothing was trained")
     torch.backends.cudnn.deterministic = True
     torch.manual_seed(seed)
     n_coefficients, n_frames = train.features.shape[1:]
@@ -107,7 +114,12 @@ def _optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim.Opti
 def train_epochs(
     learner: Learner, train: LabelledClips, validation: LabelledClips | None, epochs: int
 ) -> Iterator[EpochScores]:
-    """Train epoch by epoch; the caller may stop after any. Without validation those figures stay nan."""
+    """Train epoch by epoch; the caller may stop after any. Without validation those figures stay nan.
+
+    RunError where a clip is in both parts.
+    """
+    if validation is not None and np.isin(validation.rows, train.rows).any():
+        raise RunError("leak: clips are in the training part and in the validation part; nothing was trained")
     for epoch in range(1, epochs + 1):
         train_loss, train_accuracy = _train_epoch(learner, train)
         if validation is None:

@@ -41,6 +41,7 @@ run(main, Config)
     ("body", "status", "said"),
     [
         ("raise InputError('one' + chr(10) + 'line')", 2, "error: one line"),
+        ("raise InputError('a name' + chr(27) + '[2J')", 2, "error: a name\\x1b[2J"),
         ("raise RunError('it failed')", 1, "error: it failed"),
         ("raise OSError(28, 'full', 'here.txt')", 1, "error: no space left on the disk (here.txt); free some"),
         (

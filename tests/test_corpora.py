@@ -135,6 +135,13 @@ def test_names_of_any_bytes_are_clips_or_are_left_out_with_an_escaped_path(tmp_p
     assert excluded[0].reason.startswith("file name: ")
 
 
+def test_folders_too_deep_to_be_searched_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, "d/" * 99 + "OAF_back_sad.wav", "d/" * 300 + "OAF_dog_sad.wav")
+    clips, excluded = read_clips(DataConfig(data_dir=tmp_path))
+    assert [Path(clip.path).name for clip in clips] == ["OAF_back_sad.wav"]
+    assert [item.reason for item in excluded] == ["unreadable: 101 folders deep"]
+
+
 def test_sample_corpora_below_the_folder_are_not_mixed_with_recordings(tmp_path: Path) -> None:
     touch(tmp_path, "OAF_back_sad.wav", "feature_cache/sample/.synthetic", "feature_cache/sample/TESS/OAF_dog_sad.wav")
     clips, excluded = read_clips(DataConfig(data_dir=tmp_path))
@@ -199,6 +206,32 @@ def test_rows_that_cannot_be_used_are_left_out_each_with_its_reason(tmp_path: Pa
     ]
 
 
+def test_a_table_names_regular_files_and_nothing_else_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "OAF_back_sad.wav").symlink_to("/dev/zero")
+    names = ["/dev/zero", "/dev/stdin", "pipe.wav", "OAF_back_sad.wav", "file:///etc/passwd", "~/a.wav", "$HOME", "|ls"]
+    names += ["https://example.org/a.wav", "a" * 100_000, "../" * 9999 + "a.wav"]
+    clips, excluded = read_clips(write_table(tmp_path, "path,emotion,speaker", *(f"{name},sad,Ann" for name in names)))
+    assert clips == []
+    assert len(excluded) == len(names)
+    assert all(item.reason.startswith("unreadable: ") for item in excluded)
+
+
+def test_a_table_names_recordings_wherever_they_are(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/a.wav", "here/x")
+    data = write_table(tmp_path / "here", "path,emotion,speaker", "../elsewhere/a.wav,sad,Ann")
+    assert [clip.path for clip in read_clips(data)[0]] == [f"{tmp_path}/elsewhere/a.wav"]
+
+
+@pytest.mark.parametrize("column", ["speaker", "corpus"])
+def test_names_that_would_command_a_terminal_are_left_out(tmp_path: Path, column: str) -> None:
+    touch(tmp_path, "a.wav")
+    row = {"path": "a.wav", "emotion": "sad", "speaker": "Ann", "corpus": "own"} | {column: "\x1b[2J"}
+    clips, excluded = read_clips(write_table(tmp_path, ",".join(row), ",".join(row.values())))
+    assert clips == []
+    assert [item.reason for item in excluded] == ["row of the table: control characters in its speaker or corpus"]
+
+
 def test_a_recording_that_the_table_names_is_not_left_out_of_the_folder(tmp_path: Path) -> None:
     touch(tmp_path, "take.wav", "OAF_back_sad.wav")
     data = write_table(tmp_path, "path,emotion,speaker", "take.wav,sad,Ann")
@@ -221,6 +254,15 @@ def test_a_table_that_is_none_is_refused(tmp_path: Path, content: bytes, message
     (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(InputError, match=message):
         read_clips(DataConfig(csv=tmp_path / "table.csv"))
+
+
+def test_a_table_that_never_ends_or_never_begins_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    with (tmp_path / "huge.csv").open("wb") as file:
+        file.truncate(2**30)  # takes no room on the disk
+    for table in (Path("/dev/zero"), tmp_path / "pipe.csv", tmp_path / "huge.csv"):
+        with pytest.raises(InputError, match=r"is no file, or of more than [0-9]+ bytes; expected a table"):
+            read_clips(DataConfig(csv=table))
 
 
 def test_an_absent_table_is_refused(tmp_path: Path) -> None:

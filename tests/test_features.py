@@ -222,7 +222,7 @@ def test_silence_is_not_trimmed() -> None:
 def test_samples_beyond_all_measure_are_refused_before_they_are_trimmed(value: float) -> None:
     samples = voice(0, 1.0, 24000)
     samples[5000] = value
-    with pytest.raises(AudioError, match="times full scale"):
+    with pytest.raises(AudioError, match=r"times full scale|not finite"):
         prepare(samples, 24000, FeatureConfig(trim_db=30))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ser_tune.errors import InputError
-from ser_tune.files import append_line, lock, whole_lines, write_atomically, write_json, write_text
+from ser_tune.files import append_line, lock, read_regular, whole_lines, write_atomically, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -82,3 +82,16 @@ def test_a_lock_is_held_by_one_process_and_freed_when_it_is_killed(tmp_path: Pat
     holder.wait()
     with lock(path, busy="busy elsewhere"):
         pass
+
+
+def test_only_regular_files_of_an_expected_size_are_read(tmp_path: Path) -> None:
+    (tmp_path / "five").write_text("12345")
+    os.mkfifo(tmp_path / "pipe")
+    assert read_regular(tmp_path / "five", range(1, 6), "five") == b"12345"
+    for name, message in (
+        ("five", "has 5 bytes; expected less, 4 at most"),
+        ("pipe", "has 0 bytes"),
+        ("no", "No such"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_regular(tmp_path / name, range(5), "less")

@@ -1,3 +1,5 @@
+import copy
+import re
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -228,7 +230,19 @@ def test_absurd_rates_are_classified_or_refused(
         found = classify(tmp_path / "x.wav", replace(bundle, features=features), network)
         assert np.isfinite(found.probabilities).all()
     except AudioError as refusal:
-        assert "holds no sound" in str(refusal)  # noqa: PT017 - either outcome is right
+        assert re.match("holds no sound|claims [0-9]+ samples", str(refusal))  # noqa: PT017 - either outcome is right
+
+
+def test_a_bundle_that_answers_with_nan_is_not_believed(
+    tmp_path: Path, classifier: tuple[Bundle, EmotionNetwork]
+) -> None:
+    bundle, network = classifier
+    tiny = Standardisation(bundle.standardisation.mean, np.full(39, 2e-30, np.float32))
+    for parameter in (network := copy.deepcopy(network)).parameters():
+        parameter.data.mul_(1e6)
+    soundfile.write(tmp_path / "x.wav", _sound(24000), 24000)
+    with pytest.raises(AudioError, match="the bundle answers with what are no probabilities"):
+        classify(tmp_path / "x.wav", replace(bundle, standardisation=tiny), network)
 
 
 @pytest.mark.filterwarnings("error")

@@ -1,6 +1,9 @@
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from ser_tune.config import FeatureConfig
@@ -40,8 +43,27 @@ def test_a_recording_that_cannot_be_used_costs_none_beside_it(tmp_path: Path) ->
     assert rows["huge.wav"]["error"].endswith("times full scale")
     assert "No such file" in rows["absent.wav"]["error"]
     assert rows["nul\0.wav"]["error"]
-    assert [name for name, row in rows.items() if not row["error"]] == ["slow.wav", "good.wav"]
+    assert rows["slow.wav"]["error"] == "claims 1 samples a second; expected 1000 to 1000000"
+    assert [name for name, row in rows.items() if not row["error"]] == ["good.wav"]
     assert [row["error"] == "" for row in rows.values()] == [row["features"] is not None for row in rows.values()]
+
+
+@pytest.mark.parametrize("trim_db", [0.0, 30.0])
+def test_a_long_recording_costs_no_memory(tmp_path: Path, trim_db: float) -> None:
+    minutes, features = 15, replace(SETTINGS, trim_db=trim_db)
+    noise = 0.3 * np.random.default_rng(0).uniform(-1, 1, 16000)
+    samples = np.concatenate([np.zeros(16000), *[noise] * (60 * minutes), np.zeros(16000)])
+    soundfile.write(tmp_path / "long.flac", samples, 16000)
+    extract_rows([str(tmp_path / "long.flac")], features)
+    tracemalloc.start()
+    (row,) = extract_rows([str(tmp_path / "long.flac")], features)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    waveform = soundfile.read(tmp_path / "long.flac", dtype="float32", always_2d=True)[0]
+    assert row["duration_s"] == 60 * minutes + 2
+    assert peak < waveform.nbytes / 2
+    clip = prepare(waveform, 16000, features)
+    np.testing.assert_array_equal(row["features"], extract_features(clip[None], features)[0].ravel())
 
 
 def test_only_errors_of_the_content_itself_are_kept(tmp_path: Path) -> None:

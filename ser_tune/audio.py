@@ -40,7 +40,7 @@ _UNREADABLE = (soundfile.SoundFileError, OSError, RuntimeError, ValueError)
 Waveform = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AudioFacts:
     """What decoding tells of one recording; where `error` is not empty the other fields are void."""
 

@@ -5,6 +5,7 @@ A recording that cannot be used is a row with its error; one that could not be o
 """
 
 import contextlib
+import dataclasses
 import errno
 import hashlib
 import json
@@ -28,7 +29,7 @@ from ser_tune.rows import TRY_AGAIN, extract_rows, stamp
 from ser_tune.shards import Shard, publish, read_manifest, read_shard, write_shard
 
 CLIPS_PER_SHARD = (16, 192)  # fewer cost too many tasks and files, more too much of a kill's work
-_FACTS = ("sha256", "duration_s", "sample_rate", "channels", "peak", "error")
+_FACTS = tuple(item.name for item in dataclasses.fields(AudioFacts))
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 
@@ -74,23 +75,24 @@ class _Index:
     """What the published shards hold: the latest row of each path, and a place of each audio's features."""
 
     folder: Path
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[str, tuple[int, int, AudioFacts]] = field(default_factory=dict)
+    """Size [bytes] and time of change [ns] of the file, as `stamp` gives them, and what decoding told."""
     places: dict[str, tuple[Shard, int]] = field(default_factory=dict)
 
     def add(self, shard: Shard) -> None:
         table = read_shard(self.folder, shard, ["path", "size", "mtime_ns", *_FACTS])
-        for number, row in enumerate(table.to_pylist()):
-            self.rows[row["path"]] = row
-            if not row["error"]:
-                self.places[row["sha256"]] = shard, number
+        for number, (path, size, mtime_ns, *facts) in enumerate(zip(*table.to_pydict().values(), strict=True)):
+            self.rows[path] = size, mtime_ns, AudioFacts(*facts)
+            if not self.facts(path).error:
+                self.places[self.facts(path).sha256] = shard, number
 
     def holds(self, path: str) -> bool:
         """Whether the file has not changed since its row was written."""
-        row = self.rows.get(path)
-        return row is not None and row["size"] != TRY_AGAIN and (row["size"], row["mtime_ns"]) == stamp(path)
+        size, mtime_ns, _ = self.rows.get(path, (TRY_AGAIN, 0, None))
+        return size != TRY_AGAIN and (size, mtime_ns) == stamp(path)
 
     def facts(self, path: str) -> AudioFacts:
-        return AudioFacts(**{name: self.rows[path][name] for name in _FACTS})
+        return self.rows[path][2]
 
 
 def fingerprint(features: FeatureConfig) -> str:

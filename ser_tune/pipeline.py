@@ -82,7 +82,7 @@ def _precision(config: SearchConfig, folder: ExperimentFolder, start_ray: Callab
         start_ray()
         return choose_resources(config.compute, MANY)
 
-    return choose_precision(wanted, config.base, config.data.emotions, resources)
+    return choose_precision(config.compute, config.base, config.data.emotions, resources)
 
 
 def _write_inputs(run: Run) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import ray
 import torch
 
-from ser_tune.config import Emotion, Setting, require
+from ser_tune.config import ComputeConfig, Emotion, Setting, require
 from ser_tune.dataset import LabelledClips, Standardisation
 from ser_tune.searcher import TrialResources
 from ser_tune.training import load_inputs, start, train_epochs
@@ -23,20 +23,31 @@ _ROUNDS = 4  # the first warms up
 
 
 def choose_precision(
-    wanted: str, setting: Setting, emotions: tuple[Emotion, ...], resources: Callable[[], TrialResources]
+    compute: ComputeConfig,
+    setting: Setting,
+    emotions: tuple[Emotion, ...],
+    resources: Callable[[], TrialResources],
 ) -> tuple[str, str]:
-    """Return the precision, and why, in words; "auto" is measured on a worker. InputError for tf32 without a GPU."""
+    """Return the precision that setting.training asks for, and why, in words; `resources` needs the cluster.
+
+    "auto" is measured: in this process, where the trials will have nothing else than this machine's processors, or
+    else on a worker. InputError for tf32 without a GPU.
+    """
+    wanted = setting.training.precision
     if wanted in ("float32", "bfloat16"):
         return wanted, "as asked"
-    given = resources()
-    require(wanted == "auto" or given.gpus > 0, "training.precision", wanted, "auto, float32 or bfloat16: no GPU here")
-    if wanted == "tf32":
-        return wanted, "as asked"
-    task = ray.remote(num_cpus=given.cpus, num_gpus=given.gpus)(measure)
-    seconds: dict[str, float] = ray.get(task.remote(setting, emotions, given.cpus))
-    chosen = fastest(seconds)
+    if wanted == "auto" and compute.address is None and not torch.cuda.is_available():
+        seconds = measure(setting, emotions, compute.cpus_per_trial or 1)
+    else:
+        given = resources()
+        expected = "auto, float32 or bfloat16: no GPU here"
+        require(wanted == "auto" or given.gpus > 0, "training.precision", wanted, expected)
+        if wanted == "tf32":
+            return wanted, "as asked"
+        task = ray.remote(num_cpus=given.cpus, num_gpus=given.gpus)(measure)
+        seconds = ray.get(task.remote(setting, emotions, given.cpus))
     speeds = [f"{name} {1 / value * setting.training.batch_size:.0f}" for name, value in seconds.items()]
-    return chosen, f"clips per second: {', '.join(speeds)}"
+    return fastest(seconds), f"clips per second: {', '.join(speeds)}"
 
 
 def fastest(seconds: Mapping[str, float]) -> str:
@@ -47,6 +58,7 @@ def fastest(seconds: Mapping[str, float]) -> str:
 
 def measure(setting: Setting, emotions: tuple[Emotion, ...], n_threads: int) -> dict[str, float]:
     """Seconds that a step of training takes on this process's device, by precision; the best of a few rounds."""
+    n_threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     n_clips, (n_coefficients, n_frames) = _STEPS * setting.training.batch_size, setting.features.shape
     features = np.random.default_rng(0).normal(size=(n_clips, n_coefficients, n_frames)).astype(np.float32)
@@ -64,6 +76,7 @@ def measure(setting: Setting, emotions: tuple[Emotion, ...], n_threads: int) -> 
             started = time.perf_counter()
             next(rounds)
             times[precision].append((time.perf_counter() - started) / _STEPS)
+    torch.set_num_threads(n_threads_before)
     return {precision: min(found[1:]) for precision, found in times.items()}
 
 

@@ -1,3 +1,5 @@
+import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +8,7 @@ import torch
 from test_training import learnable_clips, settings
 
 from ser_tune.candidates import make_candidate, trial_seed
-from ser_tune.config import EMOTIONS, FeatureConfig, ModelConfig, Setting
+from ser_tune.config import EMOTIONS, ComputeConfig, FeatureConfig, ModelConfig, Setting
 from ser_tune.errors import InputError
 from ser_tune.experiment import TrialResult
 from ser_tune.precision import choose_precision, fastest, measure
@@ -35,22 +37,30 @@ def test_another_precision_is_chosen_where_it_is_clearly_faster(seconds: dict[st
 def test_each_precision_of_the_device_is_measured() -> None:
     threads = torch.get_num_threads()
     seconds = measure(SETTING, EMOTIONS, 1)
-    torch.set_num_threads(threads)
     assert list(seconds) == ["float32", "bfloat16"]
     assert min(seconds.values()) > 0
+    assert torch.get_num_threads() == threads
 
 
-def test_what_is_asked_for_is_not_measured_and_needs_no_cluster() -> None:
+def choose(precision: str, resources: Callable[[], TrialResources]) -> tuple[str, str]:
+    training = TrainingConfig(precision=precision)  # type: ignore[arg-type]
+    return choose_precision(ComputeConfig(), replace(SETTING, training=training), EMOTIONS, resources)
+
+
+def test_a_search_on_the_processors_of_this_machine_needs_no_cluster_to_choose() -> None:
     def resources() -> TrialResources:
         raise AssertionError("asked for")
 
-    assert choose_precision("bfloat16", SETTING, EMOTIONS, resources)[0] == "bfloat16"
-    assert choose_precision("float32", SETTING, EMOTIONS, resources)[0] == "float32"
+    assert choose("bfloat16", resources) == ("bfloat16", "as asked")
+    assert choose("float32", resources) == ("float32", "as asked")
+    chosen, why = choose("auto", resources)
+    assert chosen in ("float32", "bfloat16")
+    assert re.fullmatch(r"clips per second: float32 \d+, bfloat16 \d+", why)
 
 
 def test_tf32_is_refused_without_a_gpu() -> None:
     with pytest.raises(InputError, match=r"--training.precision is tf32; expected auto, float32 or bfloat16"):
-        choose_precision("tf32", SETTING, EMOTIONS, lambda: TrialResources(1, 0.0))
+        choose("tf32", lambda: TrialResources(1, 0.0))
 
 
 def test_a_trial_in_bfloat16_is_repeatable_is_not_that_in_float32_and_learns_as_well() -> None:

@@ -8,7 +8,7 @@ import torch
 from test_training import learnable_clips, settings
 
 from ser_tune.candidates import make_candidate, trial_seed
-from ser_tune.config import EMOTIONS, ComputeConfig, FeatureConfig, ModelConfig, Setting
+from ser_tune.config import EMOTIONS, ComputeConfig, FeatureConfig, ModelConfig, Setting, TrainingConfig
 from ser_tune.errors import InputError
 from ser_tune.experiment import TrialResult
 from ser_tune.precision import choose_precision, fastest, measure

@@ -155,7 +155,8 @@ def shortened(reason: str) -> str:
 def markdown(fuzz: Fuzz, outcomes: Sequence[Outcome], command: str) -> str:
     """What BROKEN_RECORDINGS.md holds."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, {system}"
     heads = [
         "process",
         "files",

@@ -50,7 +50,7 @@ def test_a_recording_that_cannot_be_used_costs_none_beside_it(tmp_path: Path) ->
 
 @pytest.mark.parametrize("trim_db", [0.0, 30.0])
 def test_a_long_recording_costs_no_memory(tmp_path: Path, trim_db: float) -> None:
-    minutes, features = 15, replace(SETTINGS, trim_db=trim_db)
+    minutes, features = 13, replace(SETTINGS, trim_db=trim_db)
     noise = 0.3 * np.random.default_rng(0).uniform(-1, 1, 16000)
     samples = np.concatenate([np.zeros(16000), *[noise] * (60 * minutes), np.zeros(16000)])
     soundfile.write(tmp_path / "long.flac", samples, 16000)

@@ -1,9 +1,10 @@
 """Thousands of broken recordings through decoding, search, audit and predict, as users start them.
 
-    python tests/faults/broken_recordings.py [--of-a-kind 550] > tests/faults/BROKEN_RECORDINGS.md   (make fuzz)
-    python tests/faults/broken_recordings.py --one "bits flipped" 17 FILE                            (that one again)
+    make fuzz                                                                 writes BROKEN_RECORDINGS.md
+    python tests/faults/broken_recordings.py --of-a-kind 5                    prints it, of fewer files
+    python tests/faults/broken_recordings.py --one "bits flipped" 17 FILE     makes that one again
 
-Ends with 1 where a process died or hung, held too much memory, or lost a file; its folder is then kept.
+Ends with 1 where a process died or hung, held too much memory, or lost a file: the folder is then kept.
 """
 
 import argparse
@@ -154,7 +155,8 @@ def shortened(reason: str) -> str:
 def markdown(fuzz: Fuzz, outcomes: Sequence[Outcome], command: str) -> str:
     """What BROKEN_RECORDINGS.md holds."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform()}, Python {platform.python_version()}"
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, {system}"
     heads = [
         "process",
         "files",
@@ -181,8 +183,8 @@ def markdown(fuzz: Fuzz, outcomes: Sequence[Outcome], command: str) -> str:
     )
 
 
-def run(of_a_kind: int, command: str) -> int:
-    """Make the files, run everything, print the tables; return the exit status."""
+def run(of_a_kind: int, write: Path | None) -> int:
+    """Make the files, run everything, write or print the tables; return the exit status."""
     work = Path(tempfile.mkdtemp(prefix="fuzz"))
     data = work / "data"
     data.mkdir()
@@ -191,7 +193,11 @@ def run(of_a_kind: int, command: str) -> int:
     kinds = {path: kind for part in (good, *others) for path, kind in part.items()}
     fuzz = Fuzz(work, kinds, good)
     outcomes = [fuzz.decode(), fuzz.search(), fuzz.audit(), fuzz.predict()]
-    print(markdown(fuzz, outcomes, command))
+    text = markdown(fuzz, outcomes, "make fuzz" if write else " ".join(sys.argv))
+    if write:
+        write.write_text(text + "\n", encoding="utf-8")
+    else:
+        print(text)
     failed = [outcome for outcome in outcomes if outcome.failed]
     for outcome in failed:
         print(f"{outcome.name} failed in {work}:\n{outcome.done.complaint}", file=sys.stderr)
@@ -204,6 +210,7 @@ def run(of_a_kind: int, command: str) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--of-a-kind", type=int, default=550)
+    parser.add_argument("--write", type=Path, help="file for the tables")
     parser.add_argument("--one", nargs=3, metavar=("KIND", "SEED", "FILE"))
     parser.add_argument("--decode", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -213,7 +220,7 @@ def main() -> int:
         kind, seed, file = given.one
         Path(file).write_bytes(broken(kind, int(seed)))
     else:
-        return run(given.of_a_kind, "make fuzz" if given.of_a_kind == 550 else " ".join(sys.argv))
+        return run(given.of_a_kind, given.write)
     return 0
 
 

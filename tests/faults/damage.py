@@ -1,5 +1,7 @@
-"""Broken recordings, made from a kind of damage and a seed: the same pair gives the same bytes, so that one which
-does harm can be made again alone. No recording is read: the sound is noise, encoded in all that libsndfile writes.
+"""Broken recordings, made from a kind of damage and a seed, so that one which does harm can be made again alone.
+
+The same pair gives the same bytes, but for the serial number of an OGG and the time in headers of floats. No recording
+is read: the sound is noise, encoded in all that libsndfile writes.
 """
 
 import io
@@ -13,7 +15,7 @@ import soundfile
 
 Random = np.random.Generator
 
-# What people have, the first of which libsndfile detects by their content, and what else it takes for audio.
+# What people have; libsndfile writes some twenty more.
 COMMON = ("WAV", "WAVEX", "AIFF", "FLAC", "OGG", "MP3")
 EXTREME = (0, 1, 2, 7, 0x7F, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
 RATES = (4000, 8000, 11025, 16000, 24414, 44100, 96000, 192000, 384000)

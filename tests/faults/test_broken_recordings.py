@@ -14,17 +14,19 @@ from ser_tune.config import EMOTIONS, FeatureConfig, ModelConfig
 from ser_tune.dataset import Standardisation
 from ser_tune.errors import AudioError
 from ser_tune.export import Bundle
+from ser_tune.features import extract_features
 from ser_tune.inference import classify
 from ser_tune.model import EmotionNetwork, build_network
 from ser_tune.rows import extract_rows
 
-N_OF_A_KIND = 30
+N_OF_A_KIND = 40
 FEATURES = FeatureConfig(sample_rate=8000, duration_s=0.5, n_mfcc=4, n_fft=1024, hop_length=256)
 MOST_BYTES = 100 * 2**20  # a block of decoded samples has 16 MiB at most, and is copied a few times
 
 
 @pytest.fixture(scope="module")
 def classifier() -> tuple[Bundle, EmotionNetwork]:
+    extract_features(np.ones((1, FEATURES.n_samples), np.float32), FEATURES)  # imports much, slowly where it is traced
     model = ModelConfig(channels=(2, 2), hidden=(4, 4))
     standardisation = Standardisation(np.zeros(12, dtype=np.float32), np.full(12, 30, dtype=np.float32))
     torch.manual_seed(0)

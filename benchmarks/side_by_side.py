@@ -47,7 +47,7 @@ def flags_of(data_dir: str, epochs: int) -> list[str]:
 
 
 def run_ours(work: Path, name: str, flags: list[str]) -> Measured:
-    """One search, timed to its choice; refit, test and report go on after it."""
+    """One search up to its choice; refit, test and report, which the others do not do, are cut off."""
     peaks: list[float] = []
     places = ["--experiments-dir", str(work), "--experiment", name, "--cache-dir", str(work / "cache")]
     started = time.monotonic()
@@ -57,6 +57,7 @@ def run_ours(work: Path, name: str, flags: list[str]) -> Measured:
             sys.exit(f"the search failed with exit status {process.returncode}")
         time.sleep(0.05)
     wall_s = time.monotonic() - started
+    process.terminate()
     process.communicate()
     choice = json.loads((work / name / "selection.json").read_text())
     trials = (work / name / "trials.jsonl").read_text().splitlines()

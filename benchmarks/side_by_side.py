@@ -9,6 +9,7 @@ processes, shared pages counted once (PSS, sampled every second). Measurements i
 
 import argparse
 import json
+import shutil
 import statistics
 import sys
 import time
@@ -48,6 +49,7 @@ def flags_of(data_dir: str, epochs: int) -> list[str]:
 
 def run_ours(work: Path, name: str, flags: list[str]) -> Measured:
     """One search up to its choice; refit, test and report, which the others do not do, are cut off."""
+    shutil.rmtree(work / name, ignore_errors=True)
     peaks: list[float] = []
     places = ["--experiments-dir", str(work), "--experiment", name, "--cache-dir", str(work / "cache")]
     started = time.monotonic()

@@ -3,8 +3,9 @@
     python benchmarks/overhead.py --data-dir DIR --work DIR
 
 The first figure: the default search, 4 learning rates x 4 folds x 30 epochs, with the features cached, from the start
-of the command to the chosen candidate, beside the trials' own time divided by the slots. The second: what 8 times as many
-trials of a tiny network and one epoch cost more, per trial, their own time taken off. The searches stay in `--work`.
+of the command to the chosen candidate, beside the time of the trials alone divided by the slots. The second: what 8
+times as many trials of a tiny network and one epoch cost more, per trial, their own time taken off. The searches stay
+in `--work`.
 """
 
 import argparse

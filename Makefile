@@ -20,7 +20,7 @@ test-fast: $(INSTALLED) ## all but the tests that start Ray
 	.venv/bin/pytest -n 2 --dist loadfile -m "not ray"
 
 fuzz: $(INSTALLED) ## thousands of broken recordings through every command; takes minutes
-	.venv/bin/python tests/faults/broken_recordings.py --write tests/faults/BROKEN_RECORDINGS.md
+	.venv/bin/python tests/fuzz/broken_recordings.py --write tests/fuzz/README.md
 
 lint: $(INSTALLED)
 	.venv/bin/ruff check

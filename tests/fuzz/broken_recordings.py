@@ -1,8 +1,8 @@
 """Thousands of broken recordings through decoding, search, audit and predict, as users start them.
 
-    make fuzz                                                                 writes BROKEN_RECORDINGS.md
-    python tests/faults/broken_recordings.py --of-a-kind 5                    prints it, of fewer files
-    python tests/faults/broken_recordings.py --one "bits flipped" 17 FILE     makes that one again
+    make fuzz                                                                 writes README.md beside it
+    python tests/fuzz/broken_recordings.py --of-a-kind 5                    prints it, of fewer files
+    python tests/fuzz/broken_recordings.py --one "bits flipped" 17 FILE     makes that one again
 
 Ends with 1 where a process died or hung, held too much memory, or lost a file: the folder is then kept.
 """
@@ -153,7 +153,7 @@ def shortened(reason: str) -> str:
 
 
 def markdown(fuzz: Fuzz, outcomes: Sequence[Outcome], command: str) -> str:
-    """What BROKEN_RECORDINGS.md holds."""
+    """What README.md holds."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     machine = f"{os.cpu_count()} cores, {memory:.0f} GiB, {system}"

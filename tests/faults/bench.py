@@ -1,0 +1,124 @@
+"""What all faults share: undisturbed searches to compare with, and the row of the table that each fault fills."""
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compare import Facts, decisions_of, differences, facts_of
+from searches import GRID, RACE, STAGES, Place, Search
+from watch import Watch
+
+from ser_tune.sample import make_sample_corpora
+
+Spans = dict[str, float]
+
+
+@dataclass
+class Row:
+    """One line of the table: a fault, how often it was injected in each stage, and what came of it."""
+
+    fault: str
+    moments: Counter[str] = field(default_factory=Counter)
+    happened: Counter[str] = field(default_factory=Counter)
+    n_trials_again: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def n(self) -> int:
+        return sum(self.moments.values())
+
+    def hit(self, stage: str) -> None:
+        if stage != "over":
+            self.moments[stage] += 1
+
+    def expect(self, holds: bool, what: str, search: Search) -> None:
+        """Note a claim that does not hold, with what the search said."""
+        if not holds:
+            self.problems.append(f"{what}: {search.log}")
+
+    @property
+    def markdown(self) -> str:
+        stages = ", ".join(f"{stage} {self.moments[stage]}" for stage in STAGES if self.moments[stage])
+        others = ", ".join(f"{name} {n}" for name, n in self.moments.items() if name not in STAGES)
+        happened = "; ".join(f"{what} ({n})" for what, n in self.happened.items())
+        lost = sum("lost" in problem for problem in self.problems)
+        where = ", ".join(filter(None, (stages, others)))
+        verdict = f"**{len(self.problems)}**" if self.problems else "none"
+        return f"| {self.fault} | {self.n} | {where} | {happened} | {self.n_trials_again} | {lost} | {verdict} |"
+
+
+@dataclass
+class Bench:
+    """The folder of all faults, with the undisturbed searches that they are compared with."""
+
+    root: Path
+    seed: int
+    expected: dict[str, Facts] = field(default_factory=dict)
+    spans: dict[str, Spans] = field(default_factory=dict)
+
+    def place(self, name: str, flags: Sequence[str] = GRID) -> Place:
+        return Place(self.root / name, ["--data-dir", str(self.sample), *flags])
+
+    @property
+    def sample(self) -> Path:
+        return self.root / "sample"
+
+    def rng(self, name: str) -> random.Random:
+        return random.Random(f"{self.seed} {name}")
+
+    def prepare(self, kinds: Sequence[str] = ("grid", "race")) -> None:
+        """Run the searches that nobody disturbs, and take the time of their stages."""
+        make_sample_corpora(self.sample)
+        for kind in kinds:
+            place = self.place(f"undisturbed-{kind}", {"grid": GRID, "race": RACE}[kind])
+            search = place.start()
+            begins = {}
+            for stage in STAGES:
+                search.await_stage(stage)
+                begins[stage] = time.monotonic()
+            if search.end() != 0:
+                raise RuntimeError(f"the undisturbed search failed: {search.log}")
+            ends = list(begins.values())[1:]
+            self.spans[kind] = {stage: end - begins[stage] for stage, end in zip(STAGES, ends, strict=False)}
+            self.expected[kind] = self.facts(place)
+
+    def facts(self, place: Place) -> Facts:
+        """What a place found; of a race, also its decisions in their order."""
+        facts = facts_of(place.folder, place.cache)
+        return facts | (decisions_of(place.folder) if "random" in place.flags else {})
+
+    def finish(self, row: Row, place: Place, watch: Watch | None = None, *more: str, kind: str = "grid") -> Search:
+        """Run the same command to its end and compare; what the watch saw counts too."""
+        search = place.start(*more)
+        self.check(row, search, watch, kind=kind)
+        return search
+
+    def check(self, row: Row, search: Search, watch: Watch | None = None, *, kind: str = "grid") -> None:
+        """Whether the search ends with what the undisturbed one found."""
+        place, status = search.place, search.end()
+        row.expect(status == 0, f"exit status {status}", search)
+        row.expect("Traceback" not in search.said, "a traceback", search)
+        if status == 0:
+            differing = differences(self.expected[kind], self.facts(place))
+            row.expect(not differing, f"differs from the undisturbed search in {', '.join(differing[:5])}", search)
+            row.happened["same result" if not differing else "another result"] += 1
+            row.n_trials_again += _count_again(place)
+        row.problems += watch.problems if watch else []
+
+    def bury(self, row: Row, search: Search) -> None:
+        """Note processes that outlive their search."""
+        for pid, line in search.orphans().items():
+            row.problems.append(f"process {pid} outlived its search {search.log}: {line.decode()[:60]}")
+
+
+def _count_again(place: Place) -> int:
+    """Finished trials that were run again: a search tells each that it finishes, once, by candidate and fold."""
+    told: Counter[str] = Counter()
+    for log in sorted(place.root.with_name(f"{place.root.name}-said").iterdir()):
+        for line in log.read_text(errors="replace").splitlines():
+            if line.startswith("[") and ": accuracy " in line and " epochs (best" in line:
+                told[line.partition("] ")[2].partition(": accuracy ")[0]] += 1
+    return sum(n - 1 for n in told.values())

@@ -45,7 +45,7 @@ def test_a_refused_address_leaves_a_ray_that_runs_already_alone(local_ray: None)
 
 
 LOCAL = """
-import os, signal, sys
+import os, signal, sys, threading
 import ray
 from ser_tune.cluster import connect
 from ser_tune.config import ComputeConfig
@@ -54,6 +54,8 @@ signal.signal(signal.SIGTERM, handler := lambda *_: None)
 with connect(ComputeConfig()):
     assert signal.getsignal(signal.SIGTERM) is handler
     assert len(ray.nodes()) == 1
+    # It would print paragraphs about dead workers on standard output.
+    assert "ray_listen_error_messages" not in {one.name for one in threading.enumerate() if one.is_alive()}
     print(ray.get_runtime_context().gcs_address)
 assert not ray.is_initialized()
 """
@@ -66,6 +68,27 @@ def test_a_local_ray_is_ones_own_and_quiet_and_leaves_signals_alone() -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     assert not ran.stdout.startswith("192.0.2.1")
+
+
+LOST = """
+import os, signal, sys, time
+from ray._private import worker
+from ser_tune.cluster import connect
+from ser_tune.config import ComputeConfig
+
+with connect(ComputeConfig(), "Run it again."):
+    os.kill(worker._global_node.all_processes[sys.argv[1]][0].process.pid, signal.SIGKILL)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("kind", ["raylet", "gcs_server"])
+def test_a_local_ray_that_loses_a_process_it_needs_ends_the_command_with_one_line(kind: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", LOST, kind], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == f"error: Ray's {kind} was ended by SIGKILL. Run it again.\n"
+    assert ran.stdout == ""
 
 
 LISTENERS = """

@@ -13,10 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import Bench, Row
-from kills import kill_drivers
+from kills import kill_drivers, kill_ray, kill_workers, send_signals
 
 FAULTS: dict[str, Callable[[Bench], list[Row]]] = {
-    "drivers": lambda bench: kill_drivers(bench, n_grids=4, n_races=1),
+    "drivers": lambda bench: kill_drivers(bench, n_grids=3, n_races=1),
+    "workers": lambda bench: kill_workers(bench, n_grids=2, n_races=1, most=10),
+    "ray": lambda bench: kill_ray(bench, n_rounds=2),
+    "signals": send_signals,
 }
 HEAD = """\
 | fault | injected | in stage | what happened | finished trials run again | lost | claims broken |
@@ -29,6 +32,7 @@ def main() -> int:
     bench = Bench(folder.absolute(), arguments.seed)
     began = time.monotonic()
     bench.prepare()
+    print(f"undisturbed, by stage [s]: {bench.spans}", file=sys.stderr)
     rows = []
     for name in arguments.only or FAULTS:
         rows += FAULTS[name](bench)

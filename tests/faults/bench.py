@@ -1,10 +1,12 @@
 """What all faults share: undisturbed searches to compare with, and the row of the table that each fault fills."""
 
+import json
 import random
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 from compare import Facts, decisions_of, differences, facts_of
@@ -14,6 +16,7 @@ from watch import Watch
 from ser_tune.sample import make_sample_corpora
 
 Spans = dict[str, float]
+KINDS = {"grid": GRID, "race": RACE}
 
 
 @dataclass
@@ -26,10 +29,6 @@ class Row:
     n_trials_again: int = 0
     problems: list[str] = field(default_factory=list)
 
-    @property
-    def n(self) -> int:
-        return sum(self.moments.values())
-
     def hit(self, stage: str) -> None:
         if stage != "over":
             self.moments[stage] += 1
@@ -39,16 +38,6 @@ class Row:
         if not holds:
             self.problems.append(f"{what}: {search.log}")
 
-    @property
-    def markdown(self) -> str:
-        stages = ", ".join(f"{stage} {self.moments[stage]}" for stage in STAGES if self.moments[stage])
-        others = ", ".join(f"{name} {n}" for name, n in self.moments.items() if name not in STAGES)
-        happened = "; ".join(f"{what} ({n})" for what, n in self.happened.items())
-        lost = sum("lost" in problem for problem in self.problems)
-        where = ", ".join(filter(None, (stages, others)))
-        verdict = f"**{len(self.problems)}**" if self.problems else "none"
-        return f"| {self.fault} | {self.n} | {where} | {happened} | {self.n_trials_again} | {lost} | {verdict} |"
-
 
 @dataclass
 class Bench:
@@ -56,11 +45,13 @@ class Bench:
 
     root: Path
     seed: int
+    fault: str = ""
+    """The fault that is injected now; its searches lie in a folder of this name."""
     expected: dict[str, Facts] = field(default_factory=dict)
     spans: dict[str, Spans] = field(default_factory=dict)
 
     def place(self, name: str, flags: Sequence[str] = GRID) -> Place:
-        return Place(self.root / name, ["--data-dir", str(self.sample), *flags])
+        return Place(self.root / self.fault / name, ["--data-dir", str(self.sample), *flags])
 
     @property
     def sample(self) -> Path:
@@ -69,21 +60,28 @@ class Bench:
     def rng(self, name: str) -> random.Random:
         return random.Random(f"{self.seed} {name}")
 
-    def prepare(self, kinds: Sequence[str] = ("grid", "race")) -> None:
-        """Run the searches that nobody disturbs, and take the time of their stages."""
+    def prepare(self) -> None:
+        """Run the searches that nobody disturbs, unless they are there, and take the time of their stages."""
         make_sample_corpora(self.sample)
-        for kind in kinds:
-            place = self.place(f"undisturbed-{kind}", {"grid": GRID, "race": RACE}[kind])
-            search = place.start()
-            begins = {}
-            for stage in STAGES:
-                search.await_stage(stage)
-                begins[stage] = time.monotonic()
-            if search.end() != 0:
-                raise RuntimeError(f"the undisturbed search failed: {search.log}")
-            ends = list(begins.values())[1:]
-            self.spans[kind] = {stage: end - begins[stage] for stage, end in zip(STAGES, ends, strict=False)}
-            self.expected[kind] = self.facts(place)
+        times = self.root / "undisturbed.json"
+        if not times.exists():
+            times.write_text(json.dumps({kind: self._run_undisturbed(kind) for kind in KINDS}))
+        self.spans = json.loads(times.read_text())
+        self.expected = {kind: self.facts(self.undisturbed(kind)) for kind in KINDS}
+
+    def undisturbed(self, kind: str = "grid") -> Place:
+        """The place of the search that nobody disturbed."""
+        return replace(self.place("", KINDS[kind]), root=self.root / f"undisturbed-{kind}")
+
+    def _run_undisturbed(self, kind: str) -> Spans:
+        """The seconds that each stage took."""
+        search, begins = self.undisturbed(kind).start(), {}
+        for stage in STAGES:
+            search.await_stage(stage)
+            begins[stage] = time.monotonic()
+        if search.end() != 0:
+            raise RuntimeError(f"the undisturbed search failed: {search.log}")
+        return {stage: begins[later] - begins[stage] for stage, later in pairwise(STAGES)}
 
     def facts(self, place: Place) -> Facts:
         """What a place found; of a race, also its decisions in their order."""

@@ -20,8 +20,9 @@ def facts_of(folder: ExperimentFolder, cache: Path) -> Facts:
         trial = {name: value for name, value in json.loads(line).items() if name not in ("seconds", "node")}
         key = "trial {candidate} fold {fold} repeat {repeat}".format(**trial)
         facts[f"{key}, a second time" if key in facts else key] = trial
-    for path in (folder.candidates, folder.selection, folder.test, folder.config):
+    for path in (folder.candidates, folder.selection, folder.test):
         facts[path.name] = path.read_text()
+    facts["identity"] = json.loads(folder.config.read_text())["identity"]
     facts["evaluations of the test split"] = json.loads(facts["test.json"])["evaluations"]
     for path in (folder.bundle / "model.safetensors", folder.bundle / "bundle.json"):
         facts[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()

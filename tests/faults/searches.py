@@ -42,6 +42,8 @@ class Place:
     root: Path
     flags: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
+    mark: str = ""
+    """That of the cluster on which it is searched; otherwise each search has its own."""
 
     @property
     def folder(self) -> ExperimentFolder:
@@ -58,7 +60,7 @@ class Place:
         logs = self.root.with_name(f"{self.root.name}-said")
         logs.mkdir(exist_ok=True)
         log = logs / f"{len(list(logs.iterdir())):03}.txt"
-        mark = uuid.uuid4().hex
+        mark = self.mark or uuid.uuid4().hex
         with log.open("wb") as said:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *(self.flags if flags is None else flags), *more],

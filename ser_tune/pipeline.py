@@ -130,6 +130,6 @@ def _n_parameters(config: SearchConfig, summaries: Sequence[CandidateSummary]) -
 
 
 def _update(folder: ExperimentFolder, path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or path.read_bytes() != text.encode():
         folder.outdate_report()
         write_text(path, text)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import Bench, Row
 from clock import jump
-from damage import damage_json, damage_shards, tear_lines
+from damage import damage_files, damage_shards, tear_lines
 from disk import fill_disk, read_only_cache
 from kills import kill_drivers, kill_ray, kill_workers, send_signals
 from nodes import kill_nodes
@@ -31,7 +31,7 @@ FAULTS: dict[str, Callable[[Bench], list[Row]]] = {
     "disk": fill_disk,
     "read-only": read_only_cache,
     "shards": damage_shards,
-    "files": damage_json,
+    "files": damage_files,
     "lines": tear_lines,
     "together": search_together,
     "clock": jump,

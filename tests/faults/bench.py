@@ -83,6 +83,10 @@ class Bench:
             raise RuntimeError(f"the undisturbed search failed: {search.log}")
         return {stage: begins[later] - begins[stage] for stage, later in pairwise(STAGES)}
 
+    def pause_s(self, kind: str = "grid") -> float:
+        """The most time between two blows within one search, of which it shall take several."""
+        return self.spans[kind]["search"] / 6
+
     def facts(self, place: Place) -> Facts:
         """What a place found; of a race, also its decisions in their order."""
         facts = facts_of(place.folder, place.cache)

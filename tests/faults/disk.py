@@ -16,7 +16,7 @@ from watch import Watch
 
 from ser_tune.experiment import ExperimentFolder
 
-MOST_TRIES = 5  # in one stage; then the disk gets room for the rest of it
+MOST_TRIES = 3  # in one stage; then the disk gets room for the rest of it
 PAGE = 4096
 FULL = "error: no space left on the disk"
 

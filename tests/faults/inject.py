@@ -23,10 +23,12 @@ from table import as_json, from_json, table, write
 from together import search_together
 
 FAULTS: dict[str, Callable[[Bench], list[Row]]] = {
-    "drivers": lambda bench: kill_drivers(bench, n_grids=3, n_races=1),
-    "workers": lambda bench: kill_workers(bench, n_grids=3, n_races=1, most=10),
+    "drivers": lambda bench: kill_drivers(bench, "grid", n_rounds=3),
+    "race-drivers": lambda bench: kill_drivers(bench, "race", n_rounds=1),
+    "workers": lambda bench: kill_workers(bench, "grid", n_searches=3, most=10),
+    "race-workers": lambda bench: kill_workers(bench, "race", n_searches=1, most=10),
     "nodes": lambda bench: kill_nodes(bench, n_searches=2),
-    "ray": lambda bench: kill_ray(bench, n_rounds=2),
+    "ray": lambda bench: kill_ray(bench, n_rounds=1),
     "signals": send_signals,
     "disk": fill_disk,
     "read-only": read_only_cache,

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from bench import Bench, Row
-from searches import GRID, RACE, Search
+from bench import KINDS, Bench, Row
+from searches import Search
 from watch import Watch
 
 # The stages in which one search is struck, one blow after the other; it is started again in between.
@@ -18,15 +18,12 @@ GOES_ON = "run the same command again to go on."
 Blow = Callable[[Search], bool | None]
 
 
-def kill_drivers(bench: Bench, n_grids: int, n_races: int) -> list[Row]:
+def kill_drivers(bench: Bench, kind: str, n_rounds: int) -> list[Row]:
     """Each search is killed in every stage in turn, started again at once, and left in peace at last."""
-    rows = []
-    for kind, flags, n_rounds in (("grid", GRID, n_grids), ("race", RACE, n_races)):
-        row = Row(f"SIGKILL of the driver, {kind}")
-        for number in range(n_rounds):
-            _round(bench, row, f"driver-{kind}-{number}", ROUND, lambda search: search.kill(), kind, flags)
-        rows.append(row)
-    return rows
+    row = Row(f"SIGKILL of the driver, {kind}")
+    for number in range(n_rounds):
+        _round(bench, row, f"{kind}-{number}", ROUND, lambda search: search.kill(), kind)
+    return [row]
 
 
 def send_signals(bench: Bench) -> list[Row]:
@@ -65,22 +62,19 @@ def kill_ray(bench: Bench, n_rounds: int) -> list[Row]:
     return rows
 
 
-def kill_workers(bench: Bench, n_grids: int, n_races: int, most: int) -> list[Row]:
+def kill_workers(bench: Bench, kind: str, n_searches: int, most: int) -> list[Row]:
     """Within one search processes that extract, train or refit are killed, up to `most`; it goes on by itself."""
-    rows = []
-    for kind, flags, n_searches in (("grid", GRID, n_grids), ("race", RACE, n_races)):
-        row = Row(f"SIGKILL of a worker, {kind}")
-        for number in range(n_searches):
-            place, rng = bench.place(f"worker-{kind}-{number}", flags), bench.rng(f"worker {kind} {number}")
-            with Watch(place.root) as watch:
-                search = place.start()
-                for stage in ["extraction", *["search"] * (most - 3), "refit", "refit"]:
-                    row.hit(search.strike(stage, 2.0, rng, _kill_worker))
-                search.process.wait()
-            bench.check(row, search, watch, kind=kind)
-            bench.bury(row, search)
-        rows.append(row)
-    return rows
+    row = Row(f"SIGKILL of a worker, {kind}")
+    for number in range(n_searches):
+        place, rng = bench.place(f"{kind}-{number}", KINDS[kind]), bench.rng(f"worker {kind} {number}")
+        with Watch(place.root) as watch:
+            search = place.start()
+            for stage in ["extraction", *["search"] * (most - 3), "refit", "refit"]:
+                row.hit(search.strike(stage, bench.pause_s(kind), rng, _kill_worker))
+            search.process.wait()
+        bench.check(row, search, watch, kind=kind)
+        bench.bury(row, search)
+    return [row]
 
 
 def _round(
@@ -90,11 +84,10 @@ def _round(
     stages: Sequence[str],
     blow: Blow,
     kind: str = "grid",
-    flags: Sequence[str] = GRID,
     judge: Callable[[Row, Search], None] | None = None,
 ) -> None:
     """One search, struck in these stages in turn and started again at once, at last left in peace and compared."""
-    place, rng, struck = bench.place(name, flags), bench.rng(name), []
+    place, rng, struck = bench.place(name, KINDS[kind]), bench.rng(name), []
     with Watch(place.root) as watch:
         for stage in stages:
             search = place.start()

@@ -77,7 +77,7 @@ def kill_nodes(bench: Bench, n_searches: int) -> list[Row]:
                     row, blow = rng.choice(
                         [(whole, nodes.kill_node), (whole, nodes.kill_node), (raylet, nodes.kill_raylet)]
                     )
-                    row.hit(search.strike(stage, 2.0, rng, blow))
+                    row.hit(search.strike(stage, bench.pause_s(), rng, blow))
                     _wait_a_while(rng)
                     nodes.fill()
                 search.process.wait()

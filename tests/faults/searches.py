@@ -19,7 +19,7 @@ from ser_tune.experiment import ExperimentFolder
 
 STAGES = ("start", "extraction", "search", "refit", "export", "over")
 MARK = "SER_TUNE_FAULTS"
-PATIENCE_S = 300.0  # a machine of two shared cores is slow at times; nothing is judged by how long it takes
+PATIENCE_S = 1200.0  # a machine of two shared cores is slow at times; nothing is judged by how long it takes
 _WORKERS = {"extraction": b"ray::Map", "search": b"ray::Implicit", "refit": b"ray::_refit"}
 
 # Small, and yet long enough in every stage that a random moment can fall into it.
@@ -169,4 +169,4 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}")
-        time.sleep(0.03)
+        time.sleep(0.05)

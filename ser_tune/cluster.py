@@ -1,14 +1,12 @@
 """A Ray of one's own on this machine, or a running cluster that one names; nothing else is ever joined.
 
-InputError where the cluster cannot be reached. What ray.init does to signal handlers is undone. A Ray of one's own
-that loses a process it cannot do without ends this one, with a line that says so.
+InputError where the cluster cannot be reached. What ray.init does to signal handlers is undone. A Ray that is lost
+while it is in use ends this process, with a line that says so.
 """
 
 import logging
 import os
 import signal
-import socket
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +16,9 @@ import ray
 from ray._private import ray_constants, worker
 
 from ser_tune.config import ComputeConfig
-from ser_tune.errors import InputError, Interrupted
+from ser_tune.errors import InputError, Interrupted, RunError
+from ser_tune.ray_loss import end_when_lost, joined_losses, knock, own_losses
 
-_REACH_TIMEOUT_S = 10
-_NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
-_LOOK_S = 0.2
-_ANSWER_S = 8.0  # longer than command.GRACE_S, in which a signal is answered in any case
 _EXPECTED = "expected HOST:PORT of the head node of a running cluster (ray start --head), or auto on one of its nodes"
 
 
@@ -39,35 +34,14 @@ def connect(compute: ComputeConfig, hint: str = "") -> Iterator[None]:
         _start(compute.address)
         try:
             _put_back(handlers)
-            if compute.address is None:
-                threading.Thread(target=_end_with_ray, args=(ended, hint), daemon=True).start()
+            losses = own_losses() if compute.address is None else joined_losses()
+            end_when_lost(losses, ended, hint)
             yield
         finally:
             ended.set()
             ray.shutdown()
     finally:
         _put_back(handlers)
-
-
-def _end_with_ray(ended: threading.Event, hint: str) -> None:
-    """End this process, with one line and status 1, as soon as Ray has lost a process it cannot do without.
-
-    Ray itself notices in 10 to 60 s, and then ends this process from compiled code, without a word or with many.
-    """
-    processes = worker._global_node.all_processes
-    needed = {kind: processes[kind][0].process for kind in _NEEDED}
-    while not ended.wait(_LOOK_S):
-        for kind, process in needed.items():
-            if process.poll() is not None and not ended.wait(_patience_s(process.returncode)):
-                how = f"by {signal.Signals(-process.returncode).name}" if process.returncode < 0 else "by itself"
-                show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""  # a board hides it
-                print(f"{show_cursor}error: Ray's {kind} was ended {how}. {hint}".strip(), file=sys.stderr, flush=True)
-                os._exit(1)  # Ray's other processes end with this one
-
-
-def _patience_s(status: int) -> float:
-    """How long to wait for this process to end first: Ctrl-C and SIGTERM may have gone to Ray's processes too."""
-    return _ANSWER_S if status >= 0 or -status in (signal.SIGINT, signal.SIGTERM) else 0
 
 
 def _start(address: str | None) -> None:
@@ -83,6 +57,13 @@ def _start(address: str | None) -> None:
         if error.code != signal.SIGTERM:
             raise
         raise Interrupted(signal.SIGTERM) from error  # how Ray's own handler answers while it starts
+    except Exception as error:
+        if type(error) is not Exception:  # so bare it is where Ray's processes do not answer in time
+            raise
+        reason = str(error).partition(". ")[0]
+        raise RunError(
+            f"Ray did not start ({reason}): is this machine overloaded? Run the same command again"
+        ) from error
 
 
 def _hear_nothing(_worker: Any, _ended: threading.Event) -> None:
@@ -129,7 +110,7 @@ def _check_reachable(address: str) -> None:
     if not (host and port.isdecimal() and int(port) < 2**16):
         raise InputError(f"--compute.address is {address!r}; {_EXPECTED}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_TIMEOUT_S).close()
+        knock(address)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"--compute.address {address} cannot be reached ({reason}); {_EXPECTED}") from error

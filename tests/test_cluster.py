@@ -11,7 +11,8 @@ import pytest
 
 from ser_tune.cluster import connect
 from ser_tune.config import ComputeConfig
-from ser_tune.errors import InputError
+from ser_tune.errors import InputError, RunError
+from ser_tune.ray_loss import unanswered
 
 
 @contextmanager
@@ -42,6 +43,17 @@ def test_a_refused_address_leaves_a_ray_that_runs_already_alone(local_ray: None)
     with pytest.raises(InputError):
         connect(ComputeConfig(address="nonsense")).__enter__()
     assert ray.is_initialized()
+
+
+def test_a_local_ray_that_does_not_start_in_time_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(**_options: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because of this. Or that.")
+
+    monkeypatch.setattr("ray.init", time_out)
+    with pytest.raises(
+        RunError, match=r"Ray did not start \(The current node timed out during startup\): is this mach"
+    ):
+        connect(ComputeConfig()).__enter__()
 
 
 LOCAL = """
@@ -89,6 +101,14 @@ def test_a_local_ray_that_loses_a_process_it_needs_ends_the_command_with_one_lin
     assert ran.returncode == 1
     assert ran.stderr == f"error: Ray's {kind} was ended by SIGKILL. Run it again.\n"
     assert ran.stdout == ""
+
+
+def test_a_cluster_that_does_not_answer_for_too_long_is_lost() -> None:
+    with closed_port() as port, socket.create_server(("127.0.0.1", 0)) as server:
+        there, gone = f"127.0.0.1:{server.getsockname()[1]}", f"127.0.0.1:{port}"
+        assert next(unanswered({there: 0.0, gone: 600.0})) is None
+        lost = next(unanswered({there: 0.0, gone: 0.0}))
+    assert lost == f"the Ray cluster was lost: {gone} does not answer (Connection refused)"
 
 
 LISTENERS = """

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ser_tune.experiment import ExperimentFolder
+from ser_tune.files import whole_lines
 from ser_tune.shards import read_manifest, read_shard
 
 Facts = dict[str, Any]
@@ -16,7 +17,7 @@ Facts = dict[str, Any]
 def facts_of(folder: ExperimentFolder, cache: Path) -> Facts:
     """Everything that must not depend on when, where and how often a search was disturbed."""
     facts: Facts = {}
-    for line in folder.trials.read_text().splitlines():
+    for line in whole_lines(folder.trials):
         trial = {name: value for name, value in json.loads(line).items() if name not in ("seconds", "node")}
         key = "trial {candidate} fold {fold} repeat {repeat}".format(**trial)
         facts[f"{key}, a second time" if key in facts else key] = trial

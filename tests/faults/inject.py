@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def _inject(bench: Bench, name: str) -> list[Row]:
         try:
             rows = FAULTS[name](bench)
         except Exception as error:  # noqa: BLE001 # the other faults are worth their minutes all the same
+            traceback.print_exc()
             return [Row(name, problems=[f"{name} broke off: {type(error).__name__}: {error}"])]
         kept.write_text(json.dumps([as_json(row) for row in rows]))
     return [from_json(values) for values in json.loads(kept.read_text())]

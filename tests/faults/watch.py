@@ -59,13 +59,13 @@ class Watch:
     def __exit__(self, *_error: object) -> None:
         self._ended.set()
         self._thread.join()
-        self._look()
+        self.look()
 
     def _watch(self) -> None:
         while not self._ended.wait(PAUSE_S):
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         for path in [*self.root.glob("experiments/*/*.*"), *self.root.glob("experiments/*/[bf]*/*.*")]:
             self._read(path, _CHECKS.get(path.suffix))
         for path in self.root.glob("feature_cache/*/manifest.json"):

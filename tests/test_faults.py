@@ -1,0 +1,49 @@
+import sys
+from pathlib import Path
+
+import pytest
+from experiment_fixture import write_experiment
+
+sys.path.append(str(Path(__file__).with_name("faults")))  # the faults themselves are injected by `make faults`
+
+from compare import differences
+from watch import Watch
+
+from ser_tune.experiment import ExperimentFolder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> ExperimentFolder:
+    return write_experiment(tmp_path / "experiments" / "faults")
+
+
+def test_the_reader_finds_nothing_in_whole_files(folder: ExperimentFolder, tmp_path: Path) -> None:
+    watch = Watch(tmp_path)
+    watch.look()
+    with folder.trials.open("a") as file:
+        file.write('{"torn')  # as a kill can leave it
+    watch.look()
+    assert watch.problems == []
+    assert watch.n_read > 5
+
+
+@pytest.mark.parametrize("name", ["selection.json", "test.json", "config.json", "manifest.parquet", "trials.jsonl"])
+def test_the_reader_notices_a_file_that_is_not_whole(folder: ExperimentFolder, tmp_path: Path, name: str) -> None:
+    path = folder.root / name
+    path.write_bytes(path.read_bytes()[:-200] + b"\n")
+    watch = Watch(tmp_path)
+    watch.look()
+    assert [name in problem for problem in watch.problems] == [True]
+
+
+def test_the_reader_notices_lines_that_were_lost_or_changed(folder: ExperimentFolder, tmp_path: Path) -> None:
+    watch = Watch(tmp_path)
+    watch.look()
+    first, *rest = folder.trials.read_text().splitlines(keepends=True)
+    folder.trials.write_text("".join([*rest, first]))
+    watch.look()
+    assert watch.problems == [f"{folder.trials} lost or changed lines that were there"]
+
+
+def test_the_comparison_names_what_differs_is_missing_or_too_much() -> None:
+    assert differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 3, "d": 4}) == ["b", "c", "d"]

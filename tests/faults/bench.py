@@ -94,7 +94,7 @@ class Bench:
 
     def finish(self, row: Row, place: Place, watch: Watch | None = None, *more: str, kind: str = "grid") -> Search:
         """Run the same command to its end and compare; what the watch saw counts too."""
-        search = place.start(*more)
+        search = place.run(*more)
         self.check(row, search, watch, kind=kind)
         return search
 

@@ -34,7 +34,7 @@ def fill_disk(bench: Bench) -> list[Row]:
             while (stage := _stage(place.folder)) != "over":
                 tries[stage] += 1
                 part = rng.uniform(0, 0.7) if tries[stage] < MOST_TRIES else 4
-                size = _used(place.root) + int(part * needs[stage]) // PAGE * PAGE
+                size = _taken(place.root) + int(part * needs[stage]) // PAGE * PAGE + PAGE
                 _run("mount", "-o", f"remount,size={size}", str(place.root))
                 search = place.start()
                 status = search.end()
@@ -96,6 +96,12 @@ def _used(path: Path) -> int:
     """Bytes that a file or folder takes, in whole pages."""
     files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file() or one.is_dir()]
     return sum(-(-one.stat().st_size // PAGE) * PAGE for one in files if one.is_file()) + PAGE
+
+
+def _taken(mounted: Path) -> int:
+    """Bytes that are taken of a mounted disk."""
+    status = os.statvfs(mounted)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
 @contextlib.contextmanager

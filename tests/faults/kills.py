@@ -96,8 +96,7 @@ def _round(
                 judge(row, search)
             struck.append(search)
             search.end()
-        last = place.start()
-        last.process.wait()
+        last = place.run()
     bench.check(row, last, watch, kind=kind)
     for search in struck:
         bench.bury(row, search)

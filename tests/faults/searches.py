@@ -20,6 +20,8 @@ from ser_tune.experiment import ExperimentFolder
 STAGES = ("start", "extraction", "search", "refit", "export", "over")
 MARK = "SER_TUNE_FAULTS"
 PATIENCE_S = 1200.0  # a machine of two shared cores is slow at times; nothing is judged by how long it takes
+N_STARTS = 5
+BUSY = "error: Ray did not start"
 _WORKERS = {"extraction": b"ray::Map", "search": b"ray::Implicit", "refit": b"ray::_refit"}
 
 # Small, and yet long enough in every stage that a random moment can fall into it.
@@ -53,6 +55,14 @@ class Place:
     @property
     def cache(self) -> Path:
         return self.root / "feature_cache"
+
+    def run(self, *more: str) -> "Search":
+        """Run the command to its end; again, as it says, where the machine was too busy for Ray to start in time."""
+        for _ in range(N_STARTS):
+            search = self.start(*more)
+            if search.end() == 0 or BUSY not in search.said:
+                break
+        return search
 
     def start(self, *more: str, module: str = "ser_tune.search", flags: Sequence[str] | None = None) -> "Search":
         """Start the command; what it says goes to a file of its own."""
@@ -169,4 +179,4 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {PATIENCE_S:.0f} s for {what}")
-        time.sleep(0.05)
+        time.sleep(0.1)

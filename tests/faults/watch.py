@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
 
-PAUSE_S = 0.01
+PAUSE_S = 0.03
 Check = Callable[[bytes], object]
 
 

@@ -37,9 +37,12 @@ def features_of(cache: Path) -> Facts:
     facts: Facts = {}
     for listed in sorted(cache.glob("*/manifest.json")):
         for shard in read_manifest(listed.parent):
-            for row in read_shard(listed.parent, shard, ["path", "sha256", "error", "features"]).to_pylist():
-                values = hashlib.sha256(str(row["features"]).encode()).hexdigest()
-                facts[f"features {listed.parent.name} {row['path']}"] = row["sha256"], row["error"], values
+            table = read_shard(listed.parent, shard, ["path", "sha256", "error", "features"])
+            column = table["features"].combine_chunks()
+            values, ends = column.values.to_numpy(), column.offsets.to_numpy()
+            for row, begin, end in zip(table.drop(["features"]).to_pylist(), ends, ends[1:], strict=False):
+                content = hashlib.sha256(values[begin:end].tobytes()).hexdigest()
+                facts[f"features {listed.parent.name} {row['path']}"] = row["sha256"], row["error"], content
     return facts
 
 

@@ -39,7 +39,7 @@ def features_of(cache: Path) -> Facts:
         for shard in read_manifest(listed.parent):
             table = read_shard(listed.parent, shard, ["path", "sha256", "error", "features"])
             column = table["features"].combine_chunks()
-            values, ends = column.values.to_numpy(), column.offsets.to_numpy()
+            values, ends = column.flatten().to_numpy(), column.offsets.to_numpy()
             for row, begin, end in zip(table.drop(["features"]).to_pylist(), ends, ends[1:], strict=False):
                 content = hashlib.sha256(values[begin:end].tobytes()).hexdigest()
                 facts[f"features {listed.parent.name} {row['path']}"] = row["sha256"], row["error"], content

@@ -164,7 +164,7 @@ class Search:
 
     def orphans(self) -> dict[int, bytes]:
         """What is left of its processes a while after it ended; they are killed."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S / 4
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.2)
         for pid in left:

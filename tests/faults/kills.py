@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bench import KINDS, Bench, Row
-from searches import Search
+from searches import BUSY, N_STARTS, Search
 from watch import Watch
 
 # The stages in which one search is struck, one blow after the other; it is started again in between.
@@ -90,11 +90,15 @@ def _round(
     place, rng, struck = bench.place(name, KINDS[kind]), bench.rng(name), []
     with Watch(place.root) as watch:
         for stage in stages:
-            search = place.start()
-            row.hit(hit := search.strike(stage, bench.spans[kind][stage], rng, blow))
+            for _ in range(N_STARTS):
+                search = place.start()
+                struck.append(search)
+                hit = search.strike(stage, bench.spans[kind][stage], rng, blow)
+                if hit != "over" or BUSY not in search.said:
+                    break
+            row.hit(hit)
             if hit != "over" and judge:
                 judge(row, search)
-            struck.append(search)
             search.end()
         last = place.run()
     bench.check(row, last, watch, kind=kind)

@@ -1,3 +1,4 @@
+import json
 import sys
 from pathlib import Path
 
@@ -6,7 +7,9 @@ from experiment_fixture import write_experiment
 
 sys.path.append(str(Path(__file__).with_name("faults")))  # the faults themselves are injected by `make faults`
 
+from bench import Row
 from compare import differences
+from table import as_json, from_json, table
 from watch import Watch
 
 from ser_tune.experiment import ExperimentFolder
@@ -47,3 +50,14 @@ def test_the_reader_notices_lines_that_were_lost_or_changed(folder: ExperimentFo
 
 def test_the_comparison_names_what_differs_is_missing_or_too_much() -> None:
     assert differences({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 3, "d": 4}) == ["b", "c", "d"]
+
+
+def test_a_row_that_was_kept_in_a_file_makes_the_same_line() -> None:
+    row = Row("SIGKILL of the driver", problems=["it lost a line"])
+    for stage in ("search", "export", "search", "over"):
+        row.hit(stage)
+    row.happened["same result"] += 1
+    again = from_json(json.loads(json.dumps(as_json(row))))
+    assert table([again]) == table([row])
+    assert "| SIGKILL of the driver | 3 | search 2, export 1 | same result (1) | 0 | 1 | **1** |" in table([row])
+    assert "3 kills in all: 2 in search, 1 in export." in table([row])

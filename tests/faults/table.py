@@ -3,7 +3,6 @@
 import os
 import platform
 from collections import Counter
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ def write(rows: list[Row], seed: int) -> None:
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    return asdict(row)
+    return {**vars(row), "moments": dict(row.moments), "happened": dict(row.happened)}
 
 
 def from_json(values: dict[str, Any]) -> Row:

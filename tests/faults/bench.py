@@ -45,20 +45,21 @@ class Bench:
 
     root: Path
     seed: int
-    fault: str = ""
-    """The fault that is injected now; its searches lie in a folder of this name."""
+    part: str = ""
+    """The part of a fault that is injected now; its searches lie in a folder of this name."""
     expected: dict[str, Facts] = field(default_factory=dict)
     spans: dict[str, Spans] = field(default_factory=dict)
 
     def place(self, name: str, flags: Sequence[str] = GRID) -> Place:
-        return Place(self.root / self.fault / name, ["--data-dir", str(self.sample), *flags])
+        return Place(self.root / self.part / name, ["--data-dir", str(self.sample), *flags])
 
     @property
     def sample(self) -> Path:
         return self.root / "sample"
 
-    def rng(self, name: str) -> random.Random:
-        return random.Random(f"{self.seed} {name}")
+    def rng(self) -> random.Random:
+        """Where the random moments and places of this part come from."""
+        return random.Random(f"{self.seed} {self.part}")
 
     def prepare(self) -> None:
         """Run the searches that nobody disturbs, unless they are there, and take the time of their stages."""

@@ -21,7 +21,7 @@ ROUND = ("start", "extraction", "search", "search", "search", "refit", "export")
 
 def jump(bench: Bench) -> list[Row]:
     """One search whose clock jumps in all its stages, Ray's processes included."""
-    row, rng = Row("Clock jumps by 1 h, 1 day and 400 days, forth and back"), bench.rng("clock")
+    row, rng = Row("Clock jumps by 1 h, 1 day and 400 days, forth and back"), bench.rng()
     library, shift = bench.root / "clock.so", bench.root / "clock-shift"
     if not shutil.which("cc"):
         row.happened["left out: no C compiler"] += 1

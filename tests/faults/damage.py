@@ -50,7 +50,7 @@ def _shards(place: Place) -> list[Path]:
 
 def damage_shards(bench: Bench) -> list[Row]:
     """Every kind of damage at once, below a finished experiment, below a new one, and while one runs."""
-    row, rng = Row("Cache files cut short, zeroed, bit-flipped, removed"), bench.rng("shards")
+    row, rng = Row("Cache files cut short, zeroed, bit-flipped, removed"), bench.rng()
     for name in ("finished", "new"):
         place = _copy(bench, f"shards-{name}")
         if name == "new":
@@ -86,7 +86,7 @@ def _damage_any(place: Place, damage: Damage, rng: random.Random, _search: Searc
 
 def damage_files(bench: Bench) -> list[Row]:
     """What else must be read again: refused with the file's name, or made anew."""
-    row, rng = Row("Other files cut short, zeroed"), bench.rng("files")
+    row, rng = Row("Other files cut short, zeroed"), bench.rng()
     place = _copy(bench, "files")
     folder, bundle = place.folder, place.folder.bundle
     [manifest] = place.cache.glob("*/manifest.json")
@@ -111,7 +111,7 @@ def damage_files(bench: Bench) -> list[Row]:
 
 def tear_lines(bench: Bench) -> list[Row]:
     """trials.jsonl as a kill can leave it, its last line torn; and a damaged line in its midst."""
-    row, rng = Row("Torn last line, damaged line in trials.jsonl"), bench.rng("lines")
+    row, rng = Row("Torn last line, damaged line in trials.jsonl"), bench.rng()
     place = _copy(bench, "lines")
     trials = place.folder.trials
     whole = trials.read_bytes()

@@ -23,7 +23,7 @@ FULL = "error: no space left on the disk"
 
 def fill_disk(bench: Bench) -> list[Row]:
     """Whenever the search has told that the disk is full, it gets a random part of what the stage needs more."""
-    row, rng = Row("Disk full (tmpfs)"), bench.rng("disk")
+    row, rng = Row("Disk full (tmpfs)"), bench.rng()
     place = bench.place("full-disk")
     with _mounted(row, "-t", "tmpfs", "-o", "size=16k", "ser_tune-faults", str(place.root)) as mounted:
         if not mounted:

@@ -10,35 +10,36 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench import Bench, Row
 from clock import jump
 from damage import damage_files, damage_shards, tear_lines
 from disk import fill_disk, read_only_cache
-from kills import kill_drivers, kill_ray, kill_workers, send_signals
+from kills import RAY, kill_drivers, kill_ray, kill_workers, send_ctrl_c, send_sigterm
 from nodes import kill_nodes
 from recordings import change_recordings
-from table import as_json, from_json, table, write
-from together import search_together
+from table import as_json, from_json, merge, table, write
+from together import search_on_one_cache, search_on_one_experiment
 
-FAULTS: dict[str, Callable[[Bench], list[Row]]] = {
-    "drivers": lambda bench: kill_drivers(bench, "grid", n_rounds=3),
-    "race-drivers": lambda bench: kill_drivers(bench, "race", n_rounds=1),
-    "workers": lambda bench: kill_workers(bench, "grid", n_searches=3, most=10),
-    "race-workers": lambda bench: kill_workers(bench, "race", n_searches=1, most=10),
-    "nodes": lambda bench: kill_nodes(bench, n_searches=2),
-    "ray": lambda bench: kill_ray(bench, n_rounds=1),
-    "signals": send_signals,
-    "disk": fill_disk,
-    "read-only": read_only_cache,
-    "shards": damage_shards,
-    "files": damage_files,
-    "lines": tear_lines,
-    "together": search_together,
-    "clock": jump,
-    "recordings": change_recordings,
+Part = Callable[[Bench], list[Row]]
+# What each fault consists of: parts whose rows are kept, so that a script that is interrupted goes on after them.
+FAULTS: Mapping[str, Sequence[Part]] = {
+    "drivers": [partial(kill_drivers, "grid")] * 3 + [partial(kill_drivers, "race")],
+    "workers": [partial(kill_workers, "grid")] * 3 + [partial(kill_workers, "race")],
+    "nodes": [kill_nodes] * 2,
+    "ray": [partial(kill_ray, word) for word in RAY],
+    "signals": [send_sigterm, send_ctrl_c],
+    "disk": [fill_disk],
+    "read-only": [read_only_cache],
+    "shards": [damage_shards],
+    "files": [damage_files],
+    "lines": [tear_lines],
+    "together": [search_on_one_experiment, search_on_one_cache],
+    "clock": [jump],
+    "recordings": [change_recordings],
 }
 
 
@@ -51,8 +52,10 @@ def main() -> int:
     bench.prepare()
     rows = []
     for name in arguments.only or FAULTS:
-        rows += _inject(bench, name)
-        print(f"{(time.monotonic() - began) / 60:5.1f} min  {name}", file=sys.stderr, flush=True)
+        for number, part in enumerate(FAULTS[name]):
+            rows += _inject(bench, f"{name}-{number}", part)
+            print(f"{(time.monotonic() - began) / 60:5.1f} min  {rows[-1].fault}", file=sys.stderr, flush=True)
+    rows = merge(rows)
     print(table(rows))
     if arguments.write:
         write(rows, arguments.seed)
@@ -64,14 +67,14 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def _inject(bench: Bench, name: str) -> list[Row]:
-    """The rows of one fault; from the folder, where it was injected before."""
+def _inject(bench: Bench, name: str, part: Part) -> list[Row]:
+    """The rows of one part of a fault; from the folder, where it was injected before."""
     kept = bench.root / f"rows-{name}.json"
     if not kept.exists():
-        bench.fault = name
+        bench.part = name
         shutil.rmtree(bench.root / name, ignore_errors=True)
         try:
-            rows = FAULTS[name](bench)
+            rows = part(bench)
         except Exception as error:  # noqa: BLE001 # the other faults are worth their minutes all the same
             traceback.print_exc()
             return [Row(name, problems=[f"{name} broke off: {type(error).__name__}: {error}"])]

@@ -18,76 +18,61 @@ GOES_ON = "run the same command again to go on."
 Blow = Callable[[Search], bool | None]
 
 
-def kill_drivers(bench: Bench, kind: str, n_rounds: int) -> list[Row]:
-    """Each search is killed in every stage in turn, started again at once, and left in peace at last."""
+def kill_drivers(kind: str, bench: Bench) -> list[Row]:
+    """A search is killed in every stage in turn, started again at once, and left in peace at last."""
     row = Row(f"SIGKILL of the driver, {kind}")
-    for number in range(n_rounds):
-        _round(bench, row, f"{kind}-{number}", ROUND, lambda search: search.kill(), kind)
+    _round(bench, row, ROUND, lambda search: search.kill(), kind=kind)
     return [row]
 
 
-def send_signals(bench: Bench) -> list[Row]:
-    """SIGTERM to the driver, as kill does, and SIGINT to its whole group, as Ctrl-C does."""
-    rows = []
-    for number, send in ((signal.SIGTERM, os.kill), (signal.SIGINT, os.killpg)):
-        row = Row(f"{number.name} to the driver" if send is os.kill else f"{number.name} to all its processes (Ctrl-C)")
-        _round(
-            bench,
-            row,
-            f"signal-{number.name}",
-            ("extraction", "search", "refit", "export"),
-            partial(_send, number, send),
-            judge=partial(_expect_one_line, f"{number.name} received.", 128 + number),
-        )
-        rows.append(row)
-    return rows
+def kill_workers(kind: str, bench: Bench) -> list[Row]:
+    """Within one search processes that extract, train or refit are killed; it goes on by itself."""
+    row, place, rng = Row(f"SIGKILL of a worker, {kind}"), bench.place("search", KINDS[kind]), bench.rng()
+    with Watch(place.root) as watch:
+        search = place.start()
+        for stage in ("extraction", *["search"] * 7, "refit", "refit"):
+            row.hit(search.strike(stage, bench.pause_s(kind), rng, _kill_worker))
+        search.process.wait()
+    bench.check(row, search, watch, kind=kind)
+    bench.bury(row, search)
+    return [row]
 
 
-def kill_ray(bench: Bench, n_rounds: int) -> list[Row]:
+def kill_ray(word: bytes, bench: Bench) -> list[Row]:
     """A raylet, or another process of Ray's own, is killed: the search says what was lost, and ends or goes on."""
-    rows = []
-    for word in RAY:
-        name = word.decode().rpartition("/")[2]
-        row = Row(f"SIGKILL of Ray's {name}")
-        for number in range(n_rounds if word in NEEDED else 1):
-            _round(
-                bench,
-                row,
-                f"ray-{name}-{number}",
-                ("extraction", "search", "search", "refit") if word in NEEDED else ("search",),
-                partial(_kill_one, word),
-                judge=partial(_expect_one_line, "error: ", 1),
-            )
-        rows.append(row)
-    return rows
+    row = Row(f"SIGKILL of Ray's {word.decode().rpartition('/')[2]}")
+    stages = ("extraction", "search", "search", "refit") if word in NEEDED else ("search",)
+    _round(bench, row, stages, partial(_kill_one, word), partial(_expect_one_line, "error: ", 1))
+    return [row]
 
 
-def kill_workers(bench: Bench, kind: str, n_searches: int, most: int) -> list[Row]:
-    """Within one search processes that extract, train or refit are killed, up to `most`; it goes on by itself."""
-    row = Row(f"SIGKILL of a worker, {kind}")
-    for number in range(n_searches):
-        place, rng = bench.place(f"{kind}-{number}", KINDS[kind]), bench.rng(f"worker {kind} {number}")
-        with Watch(place.root) as watch:
-            search = place.start()
-            for stage in ["extraction", *["search"] * (most - 3), "refit", "refit"]:
-                row.hit(search.strike(stage, bench.pause_s(kind), rng, _kill_worker))
-            search.process.wait()
-        bench.check(row, search, watch, kind=kind)
-        bench.bury(row, search)
+def send_sigterm(bench: Bench) -> list[Row]:
+    """To the driver alone, as kill does."""
+    return _signal(bench, Row("SIGTERM to the driver"), signal.SIGTERM, os.kill)
+
+
+def send_ctrl_c(bench: Bench) -> list[Row]:
+    """SIGINT to all processes of the group, as a terminal does."""
+    return _signal(bench, Row("Ctrl-C (SIGINT to all processes)"), signal.SIGINT, os.killpg)
+
+
+def _signal(bench: Bench, row: Row, number: signal.Signals, send: Callable[[int, int], None]) -> list[Row]:
+    stages = ("extraction", "search", "refit", "export")
+    judge = partial(_expect_one_line, f"{number.name} received.", 128 + number)
+    _round(bench, row, stages, partial(_send, number, send), judge)
     return [row]
 
 
 def _round(
     bench: Bench,
     row: Row,
-    name: str,
     stages: Sequence[str],
     blow: Blow,
-    kind: str = "grid",
     judge: Callable[[Row, Search], None] | None = None,
+    kind: str = "grid",
 ) -> None:
     """One search, struck in these stages in turn and started again at once, at last left in peace and compared."""
-    place, rng, struck = bench.place(name, KINDS[kind]), bench.rng(name), []
+    place, rng, struck = bench.place("search", KINDS[kind]), bench.rng(), []
     with Watch(place.root) as watch:
         for stage in stages:
             for _ in range(N_STARTS):

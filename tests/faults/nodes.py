@@ -5,7 +5,6 @@ The head has no processors, so that no trial runs there and what the driver put 
 
 import contextlib
 import os
-import random
 import signal
 import time
 import uuid
@@ -63,28 +62,20 @@ def _nodes() -> Iterator[Nodes]:
         del os.environ[MARK]
 
 
-def kill_nodes(bench: Bench, n_searches: int) -> list[Row]:
+def kill_nodes(bench: Bench) -> list[Row]:
     """The search must go on by itself with the nodes that remain or come."""
     whole, raylet = Row("A whole worker node killed, cluster"), Row("SIGKILL of a worker node's raylet, cluster")
     with _nodes() as nodes:
-        for number in range(n_searches):
-            rng = bench.rng(f"nodes {number}")
-            flags = [*bench.place("").flags, "--compute.address", nodes.address]
-            place = replace(bench.place(f"nodes-{number}"), flags=flags, mark=nodes.mark)
-            with Watch(place.root) as watch:
-                search = place.start()
-                for stage in ROUND:
-                    row, blow = rng.choice(
-                        [(whole, nodes.kill_node), (whole, nodes.kill_node), (raylet, nodes.kill_raylet)]
-                    )
-                    row.hit(search.strike(stage, bench.pause_s(), rng, blow))
-                    _wait_a_while(rng)
-                    nodes.fill()
-                search.process.wait()
-            bench.check(whole, search, watch)
+        rng, place = bench.rng(), bench.place("search")
+        place = replace(place, flags=[*place.flags, "--compute.address", nodes.address], mark=nodes.mark)
+        blows = [(whole, nodes.kill_node), (whole, nodes.kill_node), (raylet, nodes.kill_raylet)]
+        with Watch(place.root) as watch:
+            search = place.start()
+            for stage in ROUND:
+                row, blow = rng.choice(blows)
+                row.hit(search.strike(stage, bench.pause_s(), rng, blow))
+                time.sleep(rng.choice([0.0, 0.0, 5.0]))  # now and then the search goes on with one node for a time
+                nodes.fill()
+            search.process.wait()
+        bench.check(whole, search, watch)
     return [whole, raylet]
-
-
-def _wait_a_while(rng: random.Random) -> None:
-    """Now and then, so that the search goes on with one node for a time."""
-    time.sleep(rng.choice([0.0, 0.0, 5.0]))

@@ -29,7 +29,7 @@ class Disturbance:
 
 def change_recordings(bench: Bench) -> list[Row]:
     """A search knows what changed since the extraction; one that runs already ends with what it has read."""
-    row, rng = Row("Recordings change and vanish"), bench.rng("recordings")
+    row, rng = Row("Recordings change and vanish"), bench.rng()
     names = sorted(path for path in bench.sample.rglob("*.wav") if "RAVDESS" in path.parts)
     disturbance = Disturbance(*rng.sample(names, 3))
     try:

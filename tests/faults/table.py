@@ -28,6 +28,18 @@ def table(rows: list[Row]) -> str:
     return "\n".join([HEAD, *map(_line, rows), "", told])
 
 
+def merge(rows: list[Row]) -> list[Row]:
+    """One row for each fault, where several parts injected it."""
+    merged: dict[str, Row] = {}
+    for row in rows:
+        one = merged.setdefault(row.fault, Row(row.fault))
+        one.moments += row.moments
+        one.happened += row.happened
+        one.n_trials_again += row.n_trials_again
+        one.problems += row.problems
+    return list(merged.values())
+
+
 def write(rows: list[Row], seed: int) -> None:
     """Put the table at the end of the README, in the place of the one before."""
     text = README.read_text().partition(MEASURED)[0]

@@ -10,13 +10,9 @@ from watch import Watch
 BUSY = "another search is running in"
 
 
-def search_together(bench: Bench) -> list[Row]:
-    return [_on_one_experiment(bench), _on_one_cache(bench)]
-
-
-def _on_one_experiment(bench: Bench) -> Row:
+def search_on_one_experiment(bench: Bench) -> list[Row]:
     """The second is refused in every stage of the first, which notices nothing."""
-    row, rng, place = Row("Two searches on one experiment"), bench.rng("together"), bench.place("one-experiment")
+    row, rng, place = Row("Two searches on one experiment"), bench.rng(), bench.place("one-experiment")
     second: list[Search] = []
 
     def start_another(_search: Search) -> None:
@@ -36,12 +32,12 @@ def _on_one_experiment(bench: Bench) -> Row:
             "found it finished" if late else f"exit 2, `{BUSY} ...; wait for it or choose another --experiment`"
         ] += 1
     bench.check(row, first, watch)
-    return row
+    return [row]
 
 
-def _on_one_cache(bench: Bench) -> Row:
+def search_on_one_cache(bench: Bench) -> list[Row]:
     """Both extract into it at the same time, one is killed there and goes on; both find the same."""
-    row, rng = Row("Two searches on one cache"), bench.rng("cache")
+    row, rng = Row("Two searches on one cache"), bench.rng()
     places = [bench.place("one-cache-a"), bench.place("one-cache-b")]
     shared = ["--cache-dir", str(bench.place("one-cache").root / "feature_cache")]
     places = [replace(place, flags=[*place.flags, *shared]) for place in places]
@@ -55,4 +51,4 @@ def _on_one_cache(bench: Bench) -> Row:
             search.process.wait()
     for search in searches:
         bench.check(row, search, watch)
-    return row
+    return [row]

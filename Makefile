@@ -8,7 +8,7 @@ ARGS = --experiment sample --training.epochs 10
 INSTALLED = .venv/installed
 UNFINISHED = .venv/unfinished
 
-.PHONY: search test test-fast fuzz lint bench install
+.PHONY: search test test-fast faults fuzz lint bench install
 
 search: $(INSTALLED) ## make search ARGS="--data-dir DIR" searches with other arguments
 	.venv/bin/python -m ser_tune.search $(ARGS)
@@ -18,6 +18,9 @@ test: $(INSTALLED) ## names at its end what it left out
 
 test-fast: $(INSTALLED) ## all but the tests that start Ray
 	.venv/bin/pytest -n 2 --dist loadfile -m "not ray"
+
+faults: $(INSTALLED) ## kills, full disks, damage and more, for real; tests/faults/README.md
+	.venv/bin/python tests/faults/inject.py --write
 
 fuzz: $(INSTALLED) ## thousands of broken recordings through every command; takes minutes
 	.venv/bin/python tests/fuzz/broken_recordings.py --write tests/fuzz/README.md

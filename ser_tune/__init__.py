@@ -40,6 +40,7 @@ A module imports only modules above it; commands import no other command. Read i
     inference.py    a bundle and one recording -> probabilities, window by window
     report/         the files of an experiment -> report.html
     board.py, progress.py   what a terminal shows while work goes on
+    ray_loss.py     ends the command in a line when the Ray that it uses is lost
     cluster.py      a Ray of one's own, or the one that is named
     preparation.py  recordings -> the experiment's data: the steps above up to the splits
     staging.py      the features a candidate asks for -> its data in the object store

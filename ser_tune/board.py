@@ -70,8 +70,6 @@ class Board:
 
     def started(self, trial: Trial) -> None:
         """A trial runs, for the first time or again."""
-        if trial.key in self.cells:
-            self._say(f"{_name(trial)}: its process ended before its time; it starts again")
         self.epochs_seen[trial.key] = 0
         self.cells[trial.key] = Text(f"0/{self.epochs}", style="cyan")
 
@@ -99,6 +97,10 @@ class Board:
         """A running trial was ended: its candidate is dropped."""
         self.cells[trial.key] = Text("stopped", style="dim")
         self._say(f"{_name(trial)}: stopped, its candidate is dropped")
+
+    def retried(self, trial: Trial, reason: str) -> None:
+        """A trial ended before its time, and starts again."""
+        self._say(f"{_name(trial)}: starts again: {reason}")
 
     def failed(self, trial: Trial, reason: str) -> None:
         """A trial failed for good."""

@@ -6,12 +6,10 @@ A recording that cannot be used is a row with its error; one that could not be o
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import logging
 import math
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,14 +21,14 @@ import ray.data
 
 from ser_tune.audio import AudioFacts
 from ser_tune.config import FeatureConfig, to_json
-from ser_tune.errors import InputError, RunError
+from ser_tune.errors import RunError
 from ser_tune.features import FEATURES_VERSION, Analysis, Features, analysis_of
+from ser_tune.files import require_writable
 from ser_tune.rows import TRY_AGAIN, extract_rows, stamp
 from ser_tune.shards import Shard, publish, read_manifest, read_shard, write_shard
 
 CLIPS_PER_SHARD = (16, 192)  # fewer cost too many tasks and files, more too much of a kill's work
 _FACTS = tuple(item.name for item in dataclasses.fields(AudioFacts))
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ def extract(
     missing = [path for path in dict.fromkeys(paths) if not index.holds(path)]
     notices = []
     if missing:
-        _check_writable(folder)
+        require_writable(folder, "--cache-dir")
         publish(folder, _about(features), [], withdrawn=damaged)
         if start_ray:
             start_ray()
@@ -151,16 +149,6 @@ def _read_index(folder: Path) -> tuple[_Index, list[str]]:
         except RunError:
             damaged.append(shard.name)
     return index, damaged
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
-        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another --cache-dir") from error
 
 
 def _extract_missing(

@@ -1,42 +1,51 @@
 """A Ray of one's own on this machine, or a running cluster that one names; nothing else is ever joined.
 
-InputError where the cluster cannot be reached. What ray.init does to signal handlers is undone.
+InputError where the cluster cannot be reached. What ray.init does to signal handlers is undone. A Ray that is lost
+while it is in use ends this process, with a line that says so.
 """
 
 import logging
 import os
 import signal
-import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 
 from ser_tune.config import ComputeConfig
-from ser_tune.errors import InputError, Interrupted
+from ser_tune.errors import InputError, Interrupted, RunError
+from ser_tune.ray_loss import end_when_lost, joined_losses, knock, own_losses
 
-_REACH_TIMEOUT_S = 10
 _EXPECTED = "expected HOST:PORT of the head node of a running cluster (ray start --head), or auto on one of its nodes"
 
 
 @contextmanager
-def connect(compute: ComputeConfig) -> Iterator[None]:
-    """Start a local Ray, or join the one at `compute.address`; leave it, or stop one's own, at the end."""
+def connect(compute: ComputeConfig, hint: str = "") -> Iterator[None]:
+    """Start a local Ray, or join the one at `compute.address`; leave it, or stop one's own, at the end.
+
+    `hint` tells what to do where a Ray of one's own is lost.
+    """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ended = threading.Event()
     try:
         _start(compute.address)
         try:
             _put_back(handlers)
+            losses = own_losses() if compute.address is None else joined_losses()
+            end_when_lost(losses, ended, hint)
             yield
         finally:
+            ended.set()
             ray.shutdown()
     finally:
         _put_back(handlers)
 
 
 def _start(address: str | None) -> None:
+    worker.listen_error_messages = _hear_nothing
     if address is not None:
         _join(address)
         return
@@ -48,6 +57,20 @@ def _start(address: str | None) -> None:
         if error.code != signal.SIGTERM:
             raise
         raise Interrupted(signal.SIGTERM) from error  # how Ray's own handler answers while it starts
+    except Exception as error:
+        if type(error) is not Exception:  # so bare it is where Ray's processes do not answer in time
+            raise
+        reason = str(error).partition(". ")[0]
+        raise RunError(
+            f"Ray did not start ({reason}): is this machine overloaded? Run the same command again"
+        ) from error
+
+
+def _hear_nothing(_worker: Any, _ended: threading.Event) -> None:
+    """In place of Ray's thread that prints paragraphs on standard output when a worker or a node dies.
+
+    The reason comes with the failure of what ran there.
+    """
 
 
 def _put_back(handlers: dict[signal.Signals, Any]) -> None:
@@ -87,7 +110,7 @@ def _check_reachable(address: str) -> None:
     if not (host and port.isdecimal() and int(port) < 2**16):
         raise InputError(f"--compute.address is {address!r}; {_EXPECTED}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_TIMEOUT_S).close()
+        knock(address)
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"--compute.address {address} cannot be reached ({reason}); {_EXPECTED}") from error

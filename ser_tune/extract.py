@@ -30,7 +30,7 @@ def main(config: ExtractConfig) -> None:
             [clip.path for clip in clips],
             config.features,
             config.cache_dir,
-            start_ray=lambda: stack.enter_context(connect(config.compute)),
+            start_ray=lambda: stack.enter_context(connect(config.compute, config.resume_hint)),
             progress=stack.enter_context(progress_bar(console, "extracting features")),
         )
     unreadable = {path: facts.error for path, facts in cache.facts.items() if facts.error}

@@ -1,10 +1,12 @@
 """Files that are whole or absent: atomic replacement, durable appends, locks between processes."""
 
+import errno
 import fcntl
 import json
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -12,6 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from ser_tune.errors import InputError
+
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+
+
+def require_writable(folder: Path, flag: str) -> None:
+    """Make the folder, and raise InputError, which names `flag`, where nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise InputError(f"{folder} cannot be written ({error.strerror}); choose another {flag}") from error
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

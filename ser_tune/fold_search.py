@@ -190,6 +190,7 @@ class _Driver:
         self._run.folder.append_trial(result)
         self._record(self._schedule.end(trial.key, curve=result.curve(self._run.config.selection.metric)))
 
+    def retried(self, trial: Trial, reason: str) -> None: ...
     def failed(self, trial: Trial, reason: str) -> None:
         name, fold, repeat = trial.key
         line = {"decision": "failed", "candidate": name, "fold": fold, "repeat": repeat, "reason": reason}
@@ -222,6 +223,7 @@ class _TensorBoard:
     def finished(self, trial: Trial, result: TrialResult) -> None:
         self.tracker.finish_trial(result)
 
+    def retried(self, trial: Trial, reason: str) -> None: ...
     def failed(self, trial: Trial, reason: str) -> None:
         self.stopped(trial)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from ser_tune.candidates import Candidate, make_candidate
 from ser_tune.certainty import selection_record, table_row
 from ser_tune.cluster import connect
-from ser_tune.config import ComputeConfig, SearchConfig, require, resolve, to_json
+from ser_tune.config import SearchConfig, require, resolve, to_json
 from ser_tune.experiment import ExperimentFolder, read_json
 from ser_tune.files import json_text, write_atomically, write_json, write_text
 from ser_tune.finish import final_test, outcome
@@ -35,7 +35,7 @@ from ser_tune.selection import CandidateSummary, choose, summarise_candidates
 def search(config: SearchConfig, console: Console) -> None:
     """Run what is missing of the experiment; progress goes to `console`, the outcome to standard output."""
     folder = ExperimentFolder(config.experiments_dir / config.experiment)
-    with folder.claimed(), ray_when_needed(config.compute) as start_ray:
+    with folder.claimed(), ray_when_needed(config) as start_ray:
         check_identity(folder, settings_identity(config))
         with progress_bar(console, "extracting features") as progress:
             preparation = prepare(config, start_ray, progress)
@@ -59,13 +59,13 @@ def search(config: SearchConfig, console: Console) -> None:
 
 
 @contextlib.contextmanager
-def ray_when_needed(compute: ComputeConfig) -> Iterator[Callable[[], None]]:
+def ray_when_needed(config: SearchConfig) -> Iterator[Callable[[], None]]:
     """Yield a function that connects to Ray when first called; disconnect at the end if it was."""
     with contextlib.ExitStack() as stack:
 
         def start() -> None:
             if not ray.is_initialized():
-                stack.enter_context(connect(compute))
+                stack.enter_context(connect(config.compute, config.resume_hint))
 
         yield start
 
@@ -148,6 +148,6 @@ def _n_parameters(config: SearchConfig, summaries: Sequence[CandidateSummary]) -
 
 
 def _update(folder: ExperimentFolder, path: Path, text: str) -> None:
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
+    if not path.exists() or path.read_bytes() != text.encode():
         folder.outdate_report()
         write_text(path, text)

@@ -20,7 +20,7 @@ import soxr
 from ser_tune.config import EMOTIONS, Emotion
 from ser_tune.corpora import SYNTHETIC_MARKER
 from ser_tune.errors import InputError
-from ser_tune.files import lock
+from ser_tune.files import lock, require_writable
 from ser_tune.voice import MANNERS, SAMPLE_RATE, Signal, Speaker, speak, vary
 
 VERSION = 2  # part of every seed; raise it when the voices change
@@ -62,9 +62,12 @@ class Recorder:
 
 def make_sample_corpora(folder: Path) -> None:
     """Fill `folder` with the sample corpora, unless they are there; it is whole or absent at any time."""
+    marker = folder / SYNTHETIC_MARKER
+    if _is_made(marker):  # also where nothing can be written
+        return
+    require_writable(folder.parent, "--cache-dir")
     with lock(folder.parent / f".{folder.name}.lock"):
-        marker = folder / SYNTHETIC_MARKER
-        if marker.exists() and marker.read_text() == str(VERSION):
+        if _is_made(marker):
             return
         if folder.exists() and not marker.exists():
             raise InputError(f"{folder} is in the way: the sample corpora belong there; move it or delete it")
@@ -73,6 +76,10 @@ def make_sample_corpora(folder: Path) -> None:
             _fill(made)
             rmtree(folder, ignore_errors=True)
             made.rename(folder)
+
+
+def _is_made(marker: Path) -> bool:
+    return marker.exists() and marker.read_text() == str(VERSION)
 
 
 def _fill(folder: Path) -> None:

@@ -52,9 +52,9 @@ def test_a_trial_that_starts_again_is_a_line() -> None:
     results = make_results()
     said = io.StringIO()
     board = Board(Console(file=said), schedule_of(results), 4, 3, "uar")
-    for _ in range(2):
-        board.started(trial_of(results[0]))
-    assert "fold 0: its process ended before its time; it starts again" in said.getvalue()
+    board.started(trial_of(results[0]))
+    board.retried(trial_of(results[0]), "The actor died")
+    assert "fold 0: starts again: The actor died; " in said.getvalue()
 
 
 def test_on_a_terminal_the_board_shows_candidates_folds_epochs_scores_and_failures() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from ser_tune.cluster import connect
 from ser_tune.config import ComputeConfig
-from ser_tune.errors import InputError
+from ser_tune.errors import InputError, RunError
+from ser_tune.ray_loss import unanswered
 
 
 @contextmanager
@@ -44,8 +45,19 @@ def test_a_refused_address_leaves_a_ray_that_runs_already_alone(local_ray: None)
     assert ray.is_initialized()
 
 
+def test_a_local_ray_that_does_not_start_in_time_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def time_out(**_options: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because of this. Or that.")
+
+    monkeypatch.setattr("ray.init", time_out)
+    with pytest.raises(
+        RunError, match=r"Ray did not start \(The current node timed out during startup\): is this mach"
+    ):
+        connect(ComputeConfig()).__enter__()
+
+
 LOCAL = """
-import os, signal, sys
+import os, signal, sys, threading
 import ray
 from ser_tune.cluster import connect
 from ser_tune.config import ComputeConfig
@@ -54,6 +66,8 @@ signal.signal(signal.SIGTERM, handler := lambda *_: None)
 with connect(ComputeConfig()):
     assert signal.getsignal(signal.SIGTERM) is handler
     assert len(ray.nodes()) == 1
+    # It would print paragraphs about dead workers on standard output.
+    assert "ray_listen_error_messages" not in {one.name for one in threading.enumerate() if one.is_alive()}
     print(ray.get_runtime_context().gcs_address)
 assert not ray.is_initialized()
 """
@@ -66,6 +80,35 @@ def test_a_local_ray_is_ones_own_and_quiet_and_leaves_signals_alone() -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     assert not ran.stdout.startswith("192.0.2.1")
+
+
+LOST = """
+import os, signal, sys, time
+from ray._private import worker
+from ser_tune.cluster import connect
+from ser_tune.config import ComputeConfig
+
+with connect(ComputeConfig(), "Run it again."):
+    os.kill(worker._global_node.all_processes[sys.argv[1]][0].process.pid, signal.SIGKILL)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("kind", ["raylet", "gcs_server"])
+def test_a_local_ray_that_loses_a_process_it_needs_ends_the_command_with_one_line(kind: str) -> None:
+    ran = subprocess.run([sys.executable, "-c", LOST, kind], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr == f"error: Ray's {kind} was ended by SIGKILL. Run it again.\n"
+    assert ran.stdout == ""
+
+
+def test_a_cluster_that_does_not_answer_for_too_long_is_lost() -> None:
+    with closed_port() as port, socket.create_server(("127.0.0.1", 0)) as server:
+        there, gone = f"127.0.0.1:{server.getsockname()[1]}", f"127.0.0.1:{port}"
+        assert next(unanswered({there: 0.0, gone: 600.0})) is None
+        lost = next(unanswered({there: 0.0, gone: 0.0}))
+    assert lost == f"the Ray cluster was lost: {gone} does not answer (Connection refused)"
 
 
 LISTENERS = """

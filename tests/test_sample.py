@@ -75,6 +75,18 @@ def test_what_is_there_is_left_as_it_is(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == ["sample-corpora"]
 
 
+def test_what_is_there_serves_where_nothing_can_be_written(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "sample-corpora").symlink_to(folder)
+    (tmp_path / ".sample-corpora.lock").mkdir()  # root may write everywhere else
+    make_sample_corpora(tmp_path / "sample-corpora")
+
+
+def test_a_cache_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file cannot be written \(.*\); choose another --cache-dir"):
+        make_sample_corpora(tmp_path / "file" / "sample-corpora")
+
+
 def test_a_folder_of_other_content_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "sample-corpora").mkdir()
     (tmp_path / "sample-corpora" / "thesis.txt").touch()

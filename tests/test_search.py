@@ -172,11 +172,13 @@ def test_a_kill_between_the_look_and_its_export_is_the_same_look(finished: Finis
     copy = ExperimentFolder(config.experiments_dir / "killed")
     shutil.copytree(folder.root, copy.root)
     (copy.bundle / "bundle.json").unlink()  # refitted and tested, the bundle's second file lost
+    copy.selection.write_bytes(b"\xff\0")  # and a damaged disk
     copy.report.unlink()
     run_search(replace(config, experiment="killed"))
     test = json.loads(copy.test.read_text())
     assert test["evaluations"] == 1
     assert (copy.bundle / "model.safetensors").read_bytes() == (folder.bundle / "model.safetensors").read_bytes()
+    assert copy.selection.read_bytes() == folder.selection.read_bytes()
     assert copy.report.exists()
 
 

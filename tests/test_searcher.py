@@ -56,6 +56,7 @@ class Witness:
         self.events: list[tuple[str, int, int]] = []
         self.results: dict[TrialKey, TrialResult] = {}
         self.reasons: dict[TrialKey, str] = {}
+        self.retries: list[str] = []
         self.kill_once = False
 
     def started(self, trial: Trial) -> None:
@@ -71,6 +72,9 @@ class Witness:
     def finished(self, trial: Trial, result: TrialResult) -> None:
         self.events.append(("finished", trial.fold, result.epochs))
         self.results[trial.key] = result
+
+    def retried(self, trial: Trial, reason: str) -> None:
+        self.retries.append(reason)
 
     def failed(self, trial: Trial, reason: str) -> None:
         self.reasons[trial.key] = reason
@@ -114,6 +118,8 @@ def test_a_trial_whose_process_is_killed_starts_again_and_ends_the_same(local_ra
     run_trials(Pending([trial(candidate, 0)]), SETTINGS, ONE, [killed])
     assert [event for event in killed.events if event[0] == "started"] == [("started", 0, 0)] * 2
     assert killed.reasons == {}
+    assert len(killed.retries) == 1
+    assert "died" in killed.retries[0]
     *_, undisturbed = train_trial(trial(candidate, 0), clips(), load_inputs(clips(), "cpu"), SETTINGS)
     found = killed.results[candidate.id, 0, 0]
     np.testing.assert_allclose(found.train_loss, undisturbed.train_loss, rtol=1e-5)

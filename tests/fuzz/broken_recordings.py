@@ -23,7 +23,7 @@ from datetime import date
 from pathlib import Path
 
 import pandas as pd
-from damage import broken
+from mutations import broken
 from places import make_damaged, make_good, make_long, make_named, make_odd
 from watched import Watched, watch
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from damage import KINDS, broken, encode, sound
+from mutations import KINDS, broken, encode, sound
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "ps", "sad")
 NAMES = [
@@ -31,7 +31,7 @@ def letters(number: int) -> str:
 
 
 def make_damaged(data: Path, of_a_kind: int) -> dict[bytes, str]:
-    """So many files of every kind of damage."""
+    """So many files of every kind of mutations."""
     made = {}
     for kind in KINDS:
         (data / kind).mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from damage import KINDS, broken
+from mutations import KINDS, broken
 
 from ser_tune.audio import probe
 from ser_tune.config import EMOTIONS, FeatureConfig, ModelConfig

@@ -1,0 +1,89 @@
+"""Ends the command, with one line and exit status 1, as soon as the Ray that it uses is lost.
+
+Ray itself ends the process 10 to 60 s later, from compiled code, without a word or with many.
+"""
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+import ray
+from ray._private import ray_constants, worker
+
+_NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
+_LOOK_S = 0.2
+_ANSWER_S = 8.0  # longer than command.GRACE_S, in which a signal is answered in any case
+_HEAD_AWAY_S = 50.0  # a head may come back; after 60 s Ray ends this process
+_REACH_TIMEOUT_S = 10
+_SHOW_CURSOR = "\x1b[?25h"  # a board hides it
+
+Losses = Iterator[str | None]  # at each look, what was lost
+
+
+def end_when_lost(losses: Losses, ended: threading.Event, hint: str) -> None:
+    """Look in the background until `ended` is set; `hint` tells what to do where something is lost."""
+    next(losses)  # what it needs to know of Ray it learns while Ray is there
+
+    def look() -> None:
+        while not ended.wait(_LOOK_S):
+            if (lost := next(losses)) and not ended.is_set():
+                begin = f"{_SHOW_CURSOR}error" if sys.stderr.isatty() else "error"
+                print(f"{begin}: {lost}. {hint}".strip(), file=sys.stderr, flush=True)
+                os._exit(1)  # the processes of a Ray of one's own end with this one
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def own_losses() -> Losses:
+    """The processes that a Ray of one's own cannot do without."""
+    processes = worker._global_node.all_processes
+    needed = {kind: processes[kind][0].process for kind in _NEEDED}
+    died: dict[str, float] = {}
+    while True:
+        for kind, process in needed.items():
+            if process.poll() is not None:
+                died.setdefault(kind, time.monotonic())
+        over = [kind for kind, at in died.items() if time.monotonic() - at >= _patience_s(needed[kind].returncode)]
+        yield f"Ray's {over[0]} was ended {_how(needed[over[0]].returncode)}" if over else None
+
+
+def joined_losses() -> Losses:
+    """Of a cluster that was joined its head, and the node through which this process joined it."""
+    context = ray.get_runtime_context()
+    own = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    node = f"{own['NodeManagerAddress']}:{own['NodeManagerPort']}"
+    return unanswered({context.gcs_address: _HEAD_AWAY_S, node: _ANSWER_S})
+
+
+def unanswered(needed: Mapping[str, float]) -> Losses:
+    """The addresses HOST:PORT where nobody has answered for so many seconds."""
+    answered = dict.fromkeys(needed, time.monotonic())
+    while True:
+        lost = None
+        for address, most_s in needed.items():
+            try:
+                knock(address)
+                answered[address] = time.monotonic()
+            except OSError as error:
+                if time.monotonic() - answered[address] >= most_s:
+                    lost = f"the Ray cluster was lost: {address} does not answer ({error.strerror or error})"
+        yield lost
+
+
+def knock(address: str) -> None:
+    """Connect to HOST:PORT and leave at once; OSError where nobody answers."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_TIMEOUT_S).close()
+
+
+def _patience_s(status: int) -> float:
+    """How long to wait for this process to end first: Ctrl-C and SIGTERM may have gone to Ray's processes too."""
+    return _ANSWER_S if status >= 0 or -status in (signal.SIGINT, signal.SIGTERM) else 0
+
+
+def _how(status: int) -> str:
+    return f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"

@@ -31,7 +31,7 @@ def letters(number: int) -> str:
 
 
 def make_damaged(data: Path, of_a_kind: int) -> dict[bytes, str]:
-    """So many files of every kind of mutations."""
+    """So many files of every kind of damage."""
     made = {}
     for kind in KINDS:
         (data / kind).mkdir()

@@ -6,6 +6,7 @@ neighbour, though both have instructions for it. config.json keeps the choice, s
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import ray
@@ -17,9 +18,10 @@ from ser_tune.searcher import TrialResources
 from ser_tune.training import load_inputs, start, train_epochs
 from ser_tune.trial import device_here
 
-CLEARLY = 0.9  # of the time of float32: less is worth no bits
+CLEARLY = 1.1  # times as fast as float32: less is worth no bits
 _STEPS = 2
 _ROUNDS = 4  # the first warms up
+_LARGEST_BATCH = 64  # larger ones would take long, and tell no more
 
 
 def choose_precision(
@@ -37,7 +39,7 @@ def choose_precision(
     if wanted in ("float32", "bfloat16"):
         return wanted, "as asked"
     if wanted == "auto" and compute.address is None and not torch.cuda.is_available():
-        seconds = measure(setting, emotions, compute.cpus_per_trial or 1)
+        speeds = measure(setting, emotions, compute.cpus_per_trial or 1)
     else:
         given = resources()
         expected = "auto, float32 or bfloat16: no GPU here"
@@ -45,22 +47,22 @@ def choose_precision(
         if wanted == "tf32":
             return wanted, "as asked"
         task = ray.remote(num_cpus=given.cpus, num_gpus=given.gpus)(measure)
-        seconds = ray.get(task.remote(setting, emotions, given.cpus))
-    speeds = [f"{name} {1 / value * setting.training.batch_size:.0f}" for name, value in seconds.items()]
-    return fastest(seconds), f"clips per second: {', '.join(speeds)}"
+        speeds = ray.get(task.remote(setting, emotions, given.cpus))
+    return fastest(speeds), f"clips per second: {', '.join(f'{name} {speed:.0f}' for name, speed in speeds.items())}"
 
 
-def fastest(seconds: Mapping[str, float]) -> str:
-    """The precision of the shortest step, float32 unless another is clearly faster."""
-    best = min(seconds, key=lambda name: seconds[name])
-    return best if seconds[best] < CLEARLY * seconds["float32"] else "float32"
+def fastest(speeds: Mapping[str, float]) -> str:
+    """The precision of the highest speed, float32 unless another is clearly faster."""
+    best = max(speeds, key=lambda name: speeds[name])
+    return best if speeds[best] > CLEARLY * speeds["float32"] else "float32"
 
 
 def measure(setting: Setting, emotions: tuple[Emotion, ...], n_threads: int) -> dict[str, float]:
-    """Seconds that a step of training takes on this process's device, by precision; the best of a few rounds."""
+    """Clips that this process's device trains on in a second, by precision; the best of a few rounds."""
     n_threads_before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
-    n_clips, (n_coefficients, n_frames) = _STEPS * setting.training.batch_size, setting.features.shape
+    training = replace(setting.training, batch_size=min(setting.training.batch_size, _LARGEST_BATCH))
+    n_clips, (n_coefficients, n_frames) = _STEPS * training.batch_size, setting.features.shape
     features = np.random.default_rng(0).normal(size=(n_clips, n_coefficients, n_frames)).astype(np.float32)
     everything = np.arange(n_clips)
     clips = LabelledClips(features, everything % len(emotions), 0 * everything, everything, emotions)
@@ -68,16 +70,16 @@ def measure(setting: Setting, emotions: tuple[Emotion, ...], n_threads: int) -> 
     standard = Standardisation(np.zeros(n_coefficients, np.float32), np.ones(n_coefficients, np.float32))
     epochs = {}
     for precision in _available(inputs.device):
-        learner = start(clips, inputs, standard, setting.model, setting.training, 0, precision)
+        learner = start(clips, inputs, standard, setting.model, training, 0, precision)
         epochs[precision] = train_epochs(learner, clips, None, _ROUNDS)
     times: dict[str, list[float]] = {precision: [] for precision in epochs}
     for _ in range(_ROUNDS):  # in turn, so that what else the machine does meets all of them
         for precision, rounds in epochs.items():
             started = time.perf_counter()
             next(rounds)
-            times[precision].append((time.perf_counter() - started) / _STEPS)
+            times[precision].append(time.perf_counter() - started)
     torch.set_num_threads(n_threads_before)
-    return {precision: min(found[1:]) for precision, found in times.items()}
+    return {precision: n_clips / min(found[1:]) for precision, found in times.items()}
 
 
 def _available(device: torch.device) -> list[str]:

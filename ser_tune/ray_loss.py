@@ -18,6 +18,7 @@ _NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SER
 _LOOK_S = 0.2
 _ANSWER_S = 8.0  # longer than command.GRACE_S, in which a signal is answered in any case
 _HEAD_AWAY_S = 50.0  # a head may come back; after 60 s Ray ends this process
+_NODE_AWAY_S = 0.0  # its raylet does not come back; Ray ends this process within a second or so
 _REACH_TIMEOUT_S = 10
 _SHOW_CURSOR = "\x1b[?25h"  # a board hides it
 
@@ -56,7 +57,7 @@ def joined_losses() -> Losses:
     context = ray.get_runtime_context()
     own = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
     node = f"{own['NodeManagerAddress']}:{own['NodeManagerPort']}"
-    return unanswered({context.gcs_address: _HEAD_AWAY_S, node: _ANSWER_S})
+    return unanswered({context.gcs_address: _HEAD_AWAY_S, node: _NODE_AWAY_S})
 
 
 def unanswered(needed: Mapping[str, float]) -> Losses:

@@ -1,6 +1,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,7 +270,20 @@ def test_folders_that_cannot_carry_a_search_are_refused(local_ray: None, tmp_pat
         assert error.value.exit_status == 2
 
 
-def test_a_search_runs_on_a_cluster_of_two_nodes(finished: Finished, sample: Path, work: Path) -> None:
+GUEST = """
+import sys, time
+from ser_tune.cluster import connect
+from ser_tune.config import ComputeConfig
+
+with connect(ComputeConfig(address=sys.argv[1]), "Run it again."):
+    print("joined", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_search_runs_on_a_cluster_of_two_nodes_whose_loss_is_a_line(
+    finished: Finished, sample: Path, work: Path
+) -> None:
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -277,8 +292,14 @@ def test_a_search_runs_on_a_cluster_of_two_nodes(finished: Finished, sample: Pat
         flags = ["--data-dir", str(sample), *FLAGS, "--space.lr", "0.001", "0.003", "--experiment", "cluster"]
         environment = {**os.environ, "RAY_ADDRESS": cluster.address}
         done = run_command(work, *flags, "--compute.address", "auto", env=environment)
+        joined = [sys.executable, "-c", GUEST, cluster.address]
+        guest = subprocess.Popen(joined, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert guest.stdout is not None
+        assert guest.stdout.readline() == "joined\n"
     finally:
         cluster.shutdown()
+    assert re.search(r"error: the Ray cluster was lost: \S+ does not answer .* Run it again", guest.communicate()[1])
+    assert guest.returncode == 1
     assert done.returncode == 0, done.stderr
     assert facts_of(ExperimentFolder(work / "experiments" / "cluster")) == facts_of(finished[1])
 

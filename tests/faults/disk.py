@@ -36,7 +36,7 @@ def fill_disk(bench: Bench) -> list[Row]:
                 part = rng.uniform(0, 0.7) if tries[stage] < MOST_TRIES else 4
                 size = _taken(place.root) + int(part * needs[stage]) // PAGE * PAGE + PAGE
                 _run("mount", "-o", f"remount,size={size}", str(place.root))
-                search = place.start()
+                search = place.run()
                 status = search.end()
                 row.expect("Traceback" not in search.said, "a traceback", search)
                 row.expect(status == 0 or FULL in search.said, f"exit status {status} without `{FULL}`", search)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench import Bench, Row
-from searches import MARK, Search
+from searches import MARK, N_STARTS, Search
 from watch import Watch
 
 N_NODES = 2
@@ -35,7 +35,13 @@ class Nodes:
     def fill(self) -> None:
         """Start nodes in the place of those that were killed."""
         while len(self._nodes) < N_NODES:
-            self._nodes.append(self._cluster.add_node(num_cpus=1))
+            for attempt in range(N_STARTS):
+                try:
+                    self._nodes.append(self._cluster.add_node(num_cpus=1))
+                    break
+                except Exception:  # Ray's own, as bare as that, where the machine is too busy
+                    if attempt == N_STARTS - 1:
+                        raise
 
     def kill_node(self, _search: Search) -> None:
         """All processes of the node that runs longest, at once, as when a machine loses its power."""

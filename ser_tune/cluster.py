@@ -19,6 +19,7 @@ from ser_tune.config import ComputeConfig
 from ser_tune.errors import InputError, Interrupted, RunError
 from ser_tune.ray_loss import end_when_lost, joined_losses, knock, own_losses
 
+_BUSY_S = 600  # Ray's own 60 s end a search on a machine that is busy elsewhere
 _EXPECTED = "expected HOST:PORT of the head node of a running cluster (ray start --head), or auto on one of its nodes"
 
 
@@ -52,7 +53,14 @@ def _start(address: str | None) -> None:
     _stay_on_loopback()
     try:
         # "local" also where RAY_ADDRESS is set. Ray turns token authentication on and usage reports off by itself.
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            # A busy machine may keep Ray's processes waiting; that they are lost ray_loss notices by itself.
+            _system_config={"gcs_rpc_server_reconnect_timeout_s": _BUSY_S},
+        )
     except SystemExit as error:
         if error.code != signal.SIGTERM:
             raise

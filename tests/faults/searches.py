@@ -54,7 +54,8 @@ class Place:
 
     @property
     def cache(self) -> Path:
-        return self.root / "feature_cache"
+        named = self.flags[self.flags.index("--cache-dir") + 1] if "--cache-dir" in self.flags else "feature_cache"
+        return self.root / named
 
     def run(self, *more: str) -> "Search":
         """Run the command to its end; again, as it says, where the machine was too busy for Ray to start in time."""

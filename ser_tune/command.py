@@ -42,6 +42,7 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
         _end_in_any_case(hint)
         threading.excepthook = _silence_full_disk
         main(config)
+        _let_python_end()
     except Interrupted as error:
         _end_by(error.signal_number, hint)
     except SerTuneError as error:
@@ -104,7 +105,14 @@ def _interrupt(signal_number: int, _frame: Any) -> None:
     raise Interrupted(signal_number)
 
 
+def _let_python_end() -> None:
+    """All is done or said: a signal that comes while Python takes itself down would only spoil the exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _exit(message: str, status: int) -> NoReturn:
+    _let_python_end()
     line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(message.split()))
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)

@@ -59,6 +59,13 @@ def test_an_end_is_one_line_and_its_exit_status(body: str, status: int, said: st
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(("ending", "status"), [("pass", 0), ("raise RunError('it failed')", 1)])
+def test_a_signal_that_comes_when_all_is_done_changes_nothing(ending: str, status: int) -> None:
+    done = program(f"import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT); {ending}")
+    assert done.returncode == status
+    assert done.stderr == ("error: it failed\n" if status else "")
+
+
 @pytest.mark.parametrize(
     "answer",
     ["raise SystemError('wrapped')", "pass  # hangs, and no signal gets through", "raise RuntimeError('lost')"],

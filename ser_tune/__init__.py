@@ -3,6 +3,7 @@
 A module imports only modules above it; commands import no other command. Read it from the top:
 
     errors.py       the errors a user may meet
+    signals.py      the signals that have come
     files.py        atomic replacement, durable appends, locks
     config/         every setting, its default and its --help text; the search space
     experiment.py   the folder of one experiment: file names, trials.jsonl, decisions.jsonl

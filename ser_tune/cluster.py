@@ -70,7 +70,7 @@ def _start(address: str | None) -> None:
             raise
         reason = str(error).partition(". ")[0]
         raise RunError(
-            f"Ray did not start ({reason}): is this machine overloaded? Run the same command again"
+            f"Ray did not start ({reason}): this machine may be overloaded; run the same command again to go on."
         ) from error
 
 

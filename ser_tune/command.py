@@ -19,10 +19,10 @@ from typing import Any, NoReturn, TypeVar
 import tyro
 
 from ser_tune.errors import Interrupted, SerTuneError
+from ser_tune.signals import received
 
 Config = TypeVar("Config")
 GRACE_S = 6.0  # for Ray to end its processes; usually 2 to 5
-_received: list[int] = []  # signals that shall end this process
 _BOX_LINE = re.compile(r"[│╭╮╰╯]")
 
 
@@ -51,8 +51,8 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except Exception as error:
-        if _received:  # Ray's code wraps what a signal raises inside it, or fails as its processes end
-            _end_by(_received[0], hint)
+        if received:  # Ray's code wraps what a signal raises inside it, or fails as its processes end
+            _end_by(received[0], hint)
         if disk_is_full(error):
             _exit(f"error: no space left on the disk{_where(error)}; free some and run the same command again", 1)
         if _is_failure_of_ray(error):
@@ -81,7 +81,7 @@ def _end_in_any_case(hint: str) -> None:
         number = 0
         while number not in (signal.SIGINT, signal.SIGTERM):
             number = os.read(reader, 1)[0]
-        _received.append(number)
+        received.append(number)
         time.sleep(GRACE_S)
         print(_farewell(number, hint), file=sys.stderr, flush=True)
         os._exit(128 + number)

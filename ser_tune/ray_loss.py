@@ -14,9 +14,12 @@ from collections.abc import Iterator, Mapping
 import ray
 from ray._private import ray_constants, worker
 
+from ser_tune.signals import received
+
 _NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
 _LOOK_S = 0.2
-_ANSWER_S = 8.0  # longer than command.GRACE_S, in which a signal is answered in any case
+_ANSWER_S = 8.0
+_SETTLE_S = 0.5
 _HEAD_AWAY_S = 50.0  # a head may come back; after 60 s Ray ends this process
 _NODE_AWAY_S = 0.0  # its raylet does not come back; Ray ends this process within a second or so
 _REACH_TIMEOUT_S = 10
@@ -31,7 +34,7 @@ def end_when_lost(losses: Losses, ended: threading.Event, hint: str) -> None:
 
     def look() -> None:
         while not ended.wait(_LOOK_S):
-            if (lost := next(losses)) and not ended.is_set():
+            if (lost := next(losses)) and not ended.is_set() and not received:  # a signal is answered by the command
                 begin = f"{_SHOW_CURSOR}error" if sys.stderr.isatty() else "error"
                 print(f"{begin}: {lost}. {hint}".strip(), file=sys.stderr, flush=True)
                 os._exit(1)  # the processes of a Ray of one's own end with this one
@@ -82,8 +85,8 @@ def knock(address: str) -> None:
 
 
 def _patience_s(status: int) -> float:
-    """How long to wait for this process to end first: Ctrl-C and SIGTERM may have gone to Ray's processes too."""
-    return _ANSWER_S if status >= 0 or -status in (signal.SIGINT, signal.SIGTERM) else 0
+    """How long to wait whether a signal came: Ctrl-C and SIGTERM may have gone to Ray's processes too."""
+    return _SETTLE_S if status >= 0 or -status in (signal.SIGINT, signal.SIGTERM) else 0
 
 
 def _how(status: int) -> str:

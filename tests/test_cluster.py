@@ -51,7 +51,7 @@ def test_a_local_ray_that_does_not_start_in_time_is_a_line(monkeypatch: pytest.M
 
     monkeypatch.setattr("ray.init", time_out)
     with pytest.raises(
-        RunError, match=r"Ray did not start \(The current node timed out during startup\): is this mach"
+        RunError, match=r"Ray did not start \(The current node timed out during startup\): this machine may be"
     ):
         connect(ComputeConfig()).__enter__()
 

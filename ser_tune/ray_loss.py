@@ -17,9 +17,9 @@ from ray._private import ray_constants, worker
 from ser_tune.signals import received
 
 _NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
-_LOOK_S = 0.2
-_ANSWER_S = 8.0
-_SETTLE_S = 0.5
+_LOOK_S = 0.05  # Ray may end this process a blink after its raylet went
+_SETTLE_S = 0.1
+_KNOCK_S = 0.2
 _HEAD_AWAY_S = 50.0  # a head may come back; after 60 s Ray ends this process
 _NODE_AWAY_S = 0.0  # its raylet does not come back; Ray ends this process within a second or so
 _REACH_TIMEOUT_S = 10
@@ -68,6 +68,7 @@ def unanswered(needed: Mapping[str, float]) -> Losses:
     answered = dict.fromkeys(needed, time.monotonic())
     while True:
         lost = None
+        time.sleep(_KNOCK_S)
         for address, most_s in needed.items():
             try:
                 knock(address)

@@ -71,4 +71,4 @@ def _machine() -> str:
     model = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     name = model[0].partition(": ")[2] if model else platform.machine()
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{os.cpu_count()} cores of {name}, {memory_gb:.0f} GB, Linux {platform.release()}"
+    return f"{os.cpu_count()} cores of {name}, {memory_gb:.0f} GB, {platform.system()}"

@@ -1,7 +1,7 @@
 """Ends the command, with one line and exit status 1, as soon as the Ray that it uses is lost.
 
-Ray itself ends the process later, from compiled code, without a word or with many: 10 to 60 s after a kill, but within a
-blink where the raylet ends by itself because an agent of it died, which may leave no time for the line.
+Ray itself ends the process later, from compiled code, without a word or with many: 10 to 60 s after a kill, but within
+a blink where the raylet ends by itself because an agent of it died, which may leave no time for the line.
 """
 
 import os

@@ -15,10 +15,10 @@ A module imports only modules above it; commands import no other command. Read i
     manifest.py     clips and facts -> one checked table, and what is left out and why
     findings.py     what an audit tells about clips, their audio and what is left out
     splits.py       test split and folds for each protocol
-    features.py     waveforms -> MFCC, delta, delta-delta; batched
+    features.py     waveforms -> MFCC, delta, delta-delta
     rows.py         recordings -> rows of the cache, each with its features or its error
     shards.py       the cache's immutable Parquet files and their manifest
-    cache.py        Ray Data: recordings -> Parquet under feature_cache/<fingerprint>/; incremental
+    cache.py        Ray tasks: recordings -> Parquet under feature_cache/<fingerprint>/; incremental
     dataset.py      cached rows -> arrays; standardisation from training rows only
     metrics.py      accuracy, UAR, macro F1, confusion, intervals
     model.py        ModelConfig -> a fresh network

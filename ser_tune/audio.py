@@ -122,7 +122,11 @@ def _open_stream(descriptor: int) -> _Stream:
 def _read(file: _Stream, n_samples: int) -> Waveform:
     """At most so many samples more [samples, channels]."""
     try:
-        block: Waveform = file.read(n_samples, dtype="float32", always_2d=True)
+        block: Waveform
+        if file.subtype == "PCM_16":  # the same floats, in a fifth of the time that libsndfile takes to make them
+            block = file.read(n_samples, dtype="int16", always_2d=True) * np.float32(2**-15)
+        else:
+            block = file.read(n_samples, dtype="float32", always_2d=True)
     except _UNREADABLE as error:
         raise AudioError("not decodable as audio") from error
     return block

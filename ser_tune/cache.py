@@ -1,23 +1,22 @@
-"""Recordings -> facts and features in Parquet under feature_cache/<fingerprint>/, by a Ray Data job; incremental.
+"""Recordings -> facts and features in Parquet under feature_cache/<fingerprint>/, by Ray tasks; incremental.
 
 Each recording is decoded once. What the cache holds of it counts as long as its size and time of change stay.
 A recording that cannot be used is a row with its error; one that could not be opened is tried again next time.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
-import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
-import ray.data
 
 from ser_tune.audio import AudioFacts
 from ser_tune.config import FeatureConfig, to_json
@@ -27,7 +26,8 @@ from ser_tune.files import require_writable
 from ser_tune.rows import TRY_AGAIN, extract_rows, stamp
 from ser_tune.shards import Shard, publish, read_manifest, read_shard, write_shard
 
-CLIPS_PER_SHARD = (16, 192)  # fewer cost too many tasks and files, more too much of a kill's work
+CLIPS_PER_SHARD = (16, 1024)  # fewer cost too many tasks and files, more too much of a kill's work
+_BYTES_PER_SHARD = 2**26  # of features, where clips are long
 _FACTS = tuple(item.name for item in dataclasses.fields(AudioFacts))
 
 
@@ -123,9 +123,11 @@ def extract(
     if missing:
         require_writable(folder, "--cache-dir")
         publish(folder, _about(features), [], withdrawn=damaged)
-        if start_ray:
-            start_ray()
-        _extract_missing(missing, features, index, progress, beside_trials)
+        with ThreadPoolExecutor(1) as beside:  # librosa takes a second to import: Ray starts meanwhile
+            analysis = beside.submit(analysis_of, features)
+            if start_ray:
+                start_ray()
+        _extract_missing(missing, features, analysis.result(), index, progress, beside_trials)
         notices = [f"{folder / name} was damaged or gone; its recordings were extracted anew" for name in damaged]
     facts = {path: index.facts(path) for path in paths}
     n_extracted = sum(not facts[path].error for path in missing)
@@ -154,6 +156,7 @@ def _read_index(folder: Path) -> tuple[_Index, list[str]]:
 def _extract_missing(
     missing: list[str],
     features: FeatureConfig,
+    analysis: Analysis,
     index: _Index,
     progress: Callable[[int, int], None] | None,
     beside_trials: bool,
@@ -162,7 +165,7 @@ def _extract_missing(
     done = 0
     report = progress or (lambda _done, _total: None)
     report(done, len(missing))
-    for shard in _run_tasks(missing, features, index.folder, beside_trials):
+    for shard in _run_tasks(missing, features, analysis, index.folder, beside_trials):
         try:
             index.add(shard)
         except RunError as error:
@@ -175,46 +178,32 @@ def _extract_missing(
         report(done, len(missing))
 
 
-def _run_tasks(missing: list[str], features: FeatureConfig, folder: Path, beside_trials: bool) -> Iterator[Shard]:
+def _run_tasks(
+    missing: list[str], features: FeatureConfig, analysis: Analysis, folder: Path, beside_trials: bool
+) -> Iterator[Shard]:
     """Yield the shards in the order in which tasks finish them."""
     n_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    n_clips = _clips_per_shard(len(missing), n_cpus, features)
+    batches = (missing[first : first + n_clips] for first in range(0, len(missing), n_clips))
+    task = ray.remote(num_cpus=0 if beside_trials else 1)(extract_shard)
+    shared = ray.put(analysis)
+
+    def start(n_tasks: int | None) -> list[Any]:
+        return [task.remote(batch, features, folder, shared) for batch in islice(batches, n_tasks)]
+
+    running = start(n_cpus if beside_trials else None)
+    while running:
+        [done], running = ray.wait(running)
+        running += start(1)
+        yield ray.get(done)
+
+
+def _clips_per_shard(n_missing: int, n_cpus: int, features: FeatureConfig) -> int:
     fewest, most = CLIPS_PER_SHARD
-    clips_per_shard = min(most, max(fewest, math.ceil(len(missing) / (4 * n_cpus))))
-    with _quiet():
-        # One block is one task is one shard: without a batch size Ray Data does not join blocks.
-        dataset = ray.data.from_items(missing, override_num_blocks=math.ceil(len(missing) / clips_per_shard))
-        shards = dataset.map_batches(
-            extract_shard,
-            batch_size=None,
-            fn_kwargs={"features": features, "folder": folder, "analysis": analysis_of(features)},
-            compute=ray.data.TaskPoolStrategy(size=n_cpus if beside_trials else None),
-            num_cpus=0 if beside_trials else 1,
-        )
-        for batch in shards.iter_batches(batch_size=None, prefetch_batches=0):
-            columns = {name: values.tolist() for name, values in batch.items()}
-            for row in range(len(columns["name"])):
-                yield Shard(**{name: values[row] for name, values in columns.items()})
+    within_bytes = _BYTES_PER_SHARD // (4 * math.prod(features.shape))
+    return max(1, min(most, within_bytes, max(fewest, math.ceil(n_missing / (4 * n_cpus)))))
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray Data without its progress bars and log lines: the caller shows progress, exceptions tell the rest."""
-    context = ray.data.DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logger = logging.getLogger("ray.data")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with ray.data.DataContext.current(context):
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def extract_shard(
-    batch: dict[str, Any], features: FeatureConfig, folder: Path, analysis: Analysis
-) -> dict[str, list[Any]]:
-    """Task of Ray Data: extract the recordings of one block into one shard; return its listing as one row."""
-    shard = write_shard(folder, extract_rows(batch["item"].tolist(), features, analysis))
-    return {name: [value] for name, value in asdict(shard).items()}
+def extract_shard(paths: Sequence[str], features: FeatureConfig, folder: Path, analysis: Analysis) -> Shard:
+    """Task of Ray: write the rows of some recordings as one shard; it counts once it is published."""
+    return write_shard(folder, extract_rows(paths, features, analysis))

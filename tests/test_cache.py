@@ -214,4 +214,4 @@ def test_the_fingerprint_changes_with_every_setting_and_the_version(monkeypatch:
 
 
 def test_the_fingerprint_of_the_default_is_the_one_that_caches_in_use_have() -> None:
-    assert fingerprint(FeatureConfig()) == "d91068c407274191"
+    assert fingerprint(FeatureConfig()) == "cd49cc5518ac98b1"

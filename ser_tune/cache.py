@@ -26,7 +26,7 @@ from ser_tune.files import require_writable
 from ser_tune.rows import TRY_AGAIN, extract_rows, stamp
 from ser_tune.shards import Shard, publish, read_manifest, read_shard, write_shard
 
-CLIPS_PER_SHARD = (16, 1024)  # fewer cost too many tasks and files, more too much of a kill's work
+CLIPS_PER_SHARD = (16, 512)  # fewer cost too many tasks and files, more too much of a kill's work
 _BYTES_PER_SHARD = 2**26  # of features, where clips are long
 _FACTS = tuple(item.name for item in dataclasses.fields(AudioFacts))
 

@@ -17,7 +17,7 @@ from ray._private import ray_constants, worker
 
 from ser_tune.config import ComputeConfig
 from ser_tune.errors import InputError, Interrupted, RunError
-from ser_tune.ray_loss import end_when_lost, joined_losses, knock, own_losses
+from ser_tune.ray_loss import NEEDED, end_when_lost, joined_losses, knock, own_losses
 
 _BUSY_S = 600  # Ray's own 60 s end a search on a machine that is busy elsewhere
 _EXPECTED = "expected HOST:PORT of the head node of a running cluster (ray start --head), or auto on one of its nodes"
@@ -40,6 +40,8 @@ def connect(compute: ComputeConfig, hint: str = "") -> Iterator[None]:
             yield
         finally:
             ended.set()
+            if compute.address is None:
+                _end_helpers()
             ray.shutdown()
     finally:
         _put_back(handlers)
@@ -72,6 +74,15 @@ def _start(address: str | None) -> None:
         raise RunError(
             f"Ray did not start ({reason}): this machine may be overloaded; run the same command again to go on."
         ) from error
+
+
+def _end_helpers() -> None:
+    """Kill Ray's monitors: one of them does not hear SIGTERM, and Ray waits a second before it does the same."""
+    processes = worker._global_node.all_processes if worker._global_node else {}
+    for kind, started in processes.items():
+        if kind not in NEEDED:
+            for each in started:
+                each.process.kill()
 
 
 def _hear_nothing(_worker: Any, _ended: threading.Event) -> None:

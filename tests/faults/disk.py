@@ -1,4 +1,4 @@
-"""A disk that is full in every stage, a small tmpfs that is enlarged bit by bit; and a cache that is read-only.
+"""A disk that is full in every stage, a tmpfs that is made small when the stage begins; and a cache that is read-only.
 
 Both mount something, which needs root; without it the rows say that they were left out.
 """
@@ -7,44 +7,57 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench import Bench, Row
-from searches import GRID, Place
+from searches import BUSY, GRID, N_STARTS, Place, Search
 from watch import Watch
 
 from ser_tune.experiment import ExperimentFolder
 
-MOST_TRIES = 3  # in one stage; then the disk gets room for the rest of it
-PAGE = 4096
 FULL = "error: no space left on the disk"
+PAGE = 4096
+ROOMY = 2**28
+N_RESIZES = 20  # what is taken may grow meanwhile
+PARTS = ((0, 0.3), (0.3, 0.7))  # of what a stage needs it gets this much, at random, when it begins
 
 
 def fill_disk(bench: Bench) -> list[Row]:
-    """Whenever the search has told that the disk is full, it gets a random part of what the stage needs more."""
+    """In every stage, twice: the disk is roomy until the stage begins, and then has not enough left for it."""
     row, rng = Row("Disk full (tmpfs)"), bench.rng()
     place = bench.place("full-disk")
-    with _mounted(row, "-t", "tmpfs", "-o", "size=16k", "ser_tune-faults", str(place.root)) as mounted:
+    with _mounted(row, "-t", "tmpfs", "-o", f"size={ROOMY}", "ser_tune-faults", str(place.root)) as mounted:
         if not mounted:
             return [row]
-        needs = _needs(bench.undisturbed())
-        tries = dict.fromkeys(needs, 0)
         with Watch(place.root) as watch:
-            while (stage := _stage(place.folder)) != "over":
-                tries[stage] += 1
-                part = rng.uniform(0, 0.7) if tries[stage] < MOST_TRIES else 4
-                size = _taken(place.root) + int(part * needs[stage]) // PAGE * PAGE + PAGE
-                _run("mount", "-o", f"remount,size={size}", str(place.root))
-                search = place.run()
-                status = search.end()
-                row.expect("Traceback" not in search.said, "a traceback", search)
-                row.expect(status == 0 or FULL in search.said, f"exit status {status} without `{FULL}`", search)
-                if status:
-                    row.hit(_stage(place.folder))
-                    row.happened[f"exit {status}, `{FULL}`"] += 1
-        bench.finish(row, place, watch)
+            for stage, need in _needs(bench.undisturbed()).items():
+                for part in PARTS:
+                    _resize(place.root, ROOMY)
+                    search = _start_until(stage, place)
+                    _resize(place.root, None, int(rng.uniform(*part) * need))
+                    status = search.end()
+                    row.expect("Traceback" not in search.said, "a traceback", search)
+                    row.expect(status == 0 or FULL in search.said, f"exit status {status} without `{FULL}`", search)
+                    if status:
+                        row.hit(stage)
+                        row.happened[f"exit {status}, `{FULL}`"] += 1
+            _resize(place.root, ROOMY)
+            last = place.run()
+        bench.check(row, last, watch)
     return [row]
+
+
+def _start_until(stage: str, place: Place) -> Search:
+    """A search that is about to begin a stage, or that has ended."""
+    for _ in range(N_STARTS):
+        search = place.start()
+        while search.process.poll() is None and _stage(place.folder) not in (stage, "over"):
+            time.sleep(0.01)
+        if search.process.poll() is None or BUSY not in search.said:
+            break
+    return search
 
 
 def read_only_cache(bench: Bench) -> list[Row]:
@@ -80,6 +93,16 @@ def _stage(folder: ExperimentFolder) -> str:
         "export": folder.report,
     }
     return next((stage for stage, path in files.items() if not path.exists()), "over")
+
+
+def _resize(mounted: Path, size: int | None, free: int = 0) -> None:
+    """Give a mounted disk this size, or so much beyond what is taken of it now [bytes]."""
+    for _ in range(N_RESIZES):
+        wanted = size or _taken(mounted) + free // PAGE * PAGE + PAGE
+        done = subprocess.run(["mount", "-o", f"remount,size={wanted}", str(mounted)], capture_output=True, check=False)
+        if done.returncode == 0:
+            return
+    raise OSError(f"{mounted} cannot be resized: {done.stderr.decode().strip()}")
 
 
 def _needs(place: Place) -> dict[str, int]:

@@ -22,7 +22,7 @@ MARK = "SER_TUNE_FAULTS"
 PATIENCE_S = 1200.0  # a machine of two shared cores is slow at times; nothing is judged by how long it takes
 N_STARTS = 5
 BUSY = "error: Ray did not start"
-_WORKERS = {"extraction": b"ray::Map", "search": b"ray::Implicit", "refit": b"ray::_refit"}
+_WORKERS = {"extraction": b"ray::extract_shard", "search": b"ray::Implicit", "refit": b"ray::_refit"}
 
 # Small, and yet long enough in every stage that a random moment can fall into it.
 GRID = [

@@ -1,7 +1,7 @@
 """Ends the command, with one line and exit status 1, as soon as the Ray that it uses is lost.
 
-Ray itself ends the process later, from compiled code, without a word or with many: 10 to 60 s after a kill, but within a
-blink after an agent of the raylet died, with which the raylet ends by itself 0.02 s later.
+Ray itself ends the process later, from compiled code, without a word or with many: 10 to 60 s after a kill, but at once
+where an agent of the raylet died, with which the raylet ends by itself 0.02 s later.
 """
 
 import contextlib

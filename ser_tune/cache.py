@@ -185,7 +185,7 @@ def _run_tasks(
     n_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
     n_clips = _clips_per_shard(len(missing), n_cpus, features)
     batches = (missing[first : first + n_clips] for first in range(0, len(missing), n_clips))
-    task = ray.remote(num_cpus=0 if beside_trials else 1)(extract_shard)
+    task = ray.remote(num_cpus=0 if beside_trials else 1, scheduling_strategy="SPREAD")(extract_shard)
     shared = ray.put(analysis)
 
     def start(n_tasks: int | None) -> list[Any]:

@@ -22,7 +22,10 @@ from ray._private import ray_constants, worker
 from ser_tune.signals import received
 
 NEEDED = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
-_AGENT = re.compile(rb"DashboardAgent|RuntimeEnvAgent|dashboard/agent|runtime_env/agent")
+_AGENTS = {  # by what they call themselves, or what they are started as
+    "DashboardAgent": re.compile(rb"DashboardAgent|dashboard/agent"),
+    "RuntimeEnvAgent": re.compile(rb"RuntimeEnvAgent|runtime_env/agent"),
+}
 _LOOK_S = 0.05
 _LOOK_AGAIN_S = 0.002
 _SETTLE_S = 0.1
@@ -74,8 +77,9 @@ def _agents_of(raylet: int) -> dict[int, str]:
     for children in Path(f"/proc/{raylet}/task").glob("*/children"):
         for child in children.read_text().split():
             with contextlib.suppress(OSError):  # it has ended
-                if found := _AGENT.search(Path(f"/proc/{child}/cmdline").read_bytes()):
-                    agents[os.pidfd_open(int(child))] = found.group().decode()
+                line = Path(f"/proc/{child}/cmdline").read_bytes()
+                for name in [name for name, pattern in _AGENTS.items() if pattern.search(line)]:
+                    agents[os.pidfd_open(int(child))] = name
     return agents
 
 

@@ -84,22 +84,30 @@ def test_a_local_ray_is_ones_own_and_quiet_and_leaves_signals_alone() -> None:
 
 LOST = """
 import os, signal, sys, time
+from pathlib import Path
 from ray._private import worker
 from ser_tune.cluster import connect
 from ser_tune.config import ComputeConfig
 
 with connect(ComputeConfig(), "Run it again."):
-    os.kill(worker._global_node.all_processes[sys.argv[1]][0].process.pid, signal.SIGKILL)
+    pids = {kind: started[0].process.pid for kind, started in worker._global_node.all_processes.items()}
+    for child in Path(f"/proc/{pids['raylet']}/task").glob("*/children"):
+        for pid in map(int, child.read_text().split()):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"dashboard/agent" in line or b"DashboardAgent" in line:
+                pids["DashboardAgent"] = pid
+    os.kill(pids[sys.argv[1]], signal.SIGKILL)
     time.sleep(600)
 """
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("kind", ["raylet", "gcs_server"])
+@pytest.mark.parametrize("kind", ["raylet", "gcs_server", "DashboardAgent"])
 def test_a_local_ray_that_loses_a_process_it_needs_ends_the_command_with_one_line(kind: str) -> None:
     ran = subprocess.run([sys.executable, "-c", LOST, kind], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
-    assert ran.stderr == f"error: Ray's {kind} was ended by SIGKILL. Run it again.\n"
+    how = "" if kind == "DashboardAgent" else " by SIGKILL"  # how a process ended only its parent can tell
+    assert ran.stderr == f"error: Ray's {kind} was ended{how}. Run it again.\n"
     assert ran.stdout == ""
 
 

@@ -4,7 +4,7 @@ Where nothing but a test can see a leak, the test's check is a function: it pass
 fail with the leak planted.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,14 +47,7 @@ SETTINGS = TrialSettings(
 )
 N_EMOTIONS = 4
 Patch = pytest.MonkeyPatch
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def some_clips() -> LabelledClips:

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,14 +15,7 @@ from ser_tune.training import EpochScores, Learner, load_inputs, mask, predict_l
 from ser_tune.trial import Trial, TrialSettings, train_trial
 
 SMALL = ModelConfig(channels=(4, 8), hidden=(32, 16), dropout=0.1)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def learnable_clips(n: int = 160, n_classes: int = 4) -> LabelledClips:

@@ -41,7 +41,7 @@ def kill_workers(kind: str, bench: Bench) -> list[Row]:
 def kill_ray(word: bytes, bench: Bench) -> list[Row]:
     """A raylet, or another process of Ray's own, is killed: the search says what was lost, and ends or goes on."""
     row = Row(f"SIGKILL of Ray's {word.decode().rpartition('/')[2]}")
-    stages = ("extraction", "search", "search", "refit") if word in NEEDED else ("search",)
+    stages = ("extraction", "search", "search", "refit") if word in NEEDED else ("search", "search", "refit")
     _round(bench, row, stages, partial(_kill_one, word), partial(_expect_one_line, "error: ", 1))
     return [row]
 

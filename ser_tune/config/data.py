@@ -87,8 +87,8 @@ class FeatureConfig:
 
     @property
     def n_frames(self) -> int:
-        """Frames per clip, centred windows: 1 + floor(n_samples / hop_length)."""
-        return 1 + self.n_samples // self.hop_length
+        """Frames per clip, centred windows: 1 + floor(n_samples / hop_length), of an odd n_fft n_samples - 1."""
+        return 1 + (self.n_samples - self.n_fft % 2) // self.hop_length
 
     @property
     def n_coefficients(self) -> int:

@@ -199,9 +199,11 @@ def _run_tasks(
 
 
 def _clips_per_shard(n_missing: int, n_cpus: int, features: FeatureConfig) -> int:
+    """As many shards for each processor as for the others, so that all end together."""
     fewest, most = CLIPS_PER_SHARD
-    within_bytes = _BYTES_PER_SHARD // (4 * math.prod(features.shape))
-    return max(1, min(most, within_bytes, max(fewest, math.ceil(n_missing / (4 * n_cpus)))))
+    most = max(1, min(most, _BYTES_PER_SHARD // (4 * math.prod(features.shape))))
+    n_rounds = max(4, math.ceil(n_missing / (most * n_cpus)))
+    return min(most, max(fewest, math.ceil(n_missing / (n_rounds * n_cpus))))
 
 
 def extract_shard(paths: Sequence[str], features: FeatureConfig, folder: Path, analysis: Analysis) -> Shard:

@@ -11,7 +11,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 from bench import Bench, Row
@@ -41,21 +44,23 @@ FAULTS: Mapping[str, Sequence[Part]] = {
     "clock": [jump],
     "recordings": [change_recordings],
 }
+ALONE = ("recordings",)  # these change what all searches read
 
 
 def main() -> int:
     arguments = _parse()
     root = (arguments.folder or Path(tempfile.mkdtemp(prefix="ser_tune-faults-"))).absolute()
     root.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
     bench = Bench(root, arguments.seed)
     bench.prepare()
-    rows = []
-    for name in arguments.only or FAULTS:
-        for number, part in enumerate(FAULTS[name]):
-            rows += _inject(bench, f"{name}-{number}", part)
-            print(f"{(time.monotonic() - began) / 60:5.1f} min  {rows[-1].fault}", file=sys.stderr, flush=True)
-    rows = merge(rows)
+    parts = [(name, number) for name in arguments.only or FAULTS for number in range(len(FAULTS[name]))]
+    alone = [part for part in parts if part[0] in ALONE]
+    beside = [part for part in parts if part[0] not in ALONE]
+    inject = partial(_inject, bench, time.time())
+    # Each in a process of its own: Ray's cluster is one for a whole process.
+    with ProcessPoolExecutor(arguments.at_once, get_context("spawn"), max_tasks_per_child=1) as pool:
+        found = [*pool.map(inject, beside), *map(inject, alone)]
+    rows = merge([row for rows in found for row in rows])
     print(table(rows))
     if arguments.write:
         write(rows, arguments.seed)
@@ -67,18 +72,20 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def _inject(bench: Bench, name: str, part: Part) -> list[Row]:
+def _inject(bench: Bench, began: float, part: tuple[str, int]) -> list[Row]:
     """The rows of one part of a fault; from the folder, where it was injected before."""
-    kept = bench.root / f"rows-{name}.json"
+    fault, number = part
+    bench = replace(bench, part=f"{fault}-{number}")
+    kept = bench.root / f"rows-{bench.part}.json"
     if not kept.exists():
-        bench.part = name
-        shutil.rmtree(bench.root / name, ignore_errors=True)
+        shutil.rmtree(bench.root / bench.part, ignore_errors=True)
         try:
-            rows = part(bench)
+            rows = FAULTS[fault][number](bench)
         except Exception as error:  # noqa: BLE001 # the other faults are worth their minutes all the same
             traceback.print_exc()
-            return [Row(name, problems=[f"{name} broke off: {type(error).__name__}: {error}"])]
+            return [Row(bench.part, problems=[f"{bench.part} broke off: {type(error).__name__}: {error}"])]
         kept.write_text(json.dumps([as_json(row) for row in rows]))
+    print(f"{(time.time() - began) / 60:5.1f} min  {bench.part}", file=sys.stderr, flush=True)
     return [from_json(values) for values in json.loads(kept.read_text())]
 
 
@@ -86,6 +93,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=FAULTS, help="these faults (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments and places")
+    parser.add_argument("--at-once", type=int, default=3, help="parts that run beside each other (%(default)s)")
     parser.add_argument("--folder", type=Path, help="where the searches run (default: a temporary folder)")
     parser.add_argument("--write", action="store_true", help="put the table into tests/faults/README.md")
     return parser.parse_args()

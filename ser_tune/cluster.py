@@ -17,7 +17,7 @@ from ray._private import ray_constants, worker
 
 from ser_tune.config import ComputeConfig
 from ser_tune.errors import InputError, Interrupted, RunError
-from ser_tune.ray_loss import NEEDED, end_when_lost, joined_losses, knock, own_losses
+from ser_tune.ray_loss import NEEDED, clock_set_back, end_when_lost, joined_losses, knock, own_losses
 
 _BUSY_S = 600  # Ray's own 60 s end a search on a machine that is busy elsewhere
 _EXPECTED = "expected HOST:PORT of the head node of a running cluster (ray start --head), or auto on one of its nodes"
@@ -30,13 +30,14 @@ def connect(compute: ComputeConfig, hint: str = "") -> Iterator[None]:
     `hint` tells what to do where a Ray of one's own is lost.
     """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    ended = threading.Event()
+    ended, clock = threading.Event(), clock_set_back()
+    next(clock)  # what it says while Ray starts counts too
     try:
         _start(compute.address)
         try:
             _put_back(handlers)
             losses = own_losses() if compute.address is None else joined_losses()
-            end_when_lost(losses, ended, hint)
+            end_when_lost((lost or back for lost, back in zip(losses, clock, strict=False)), ended, hint)
             yield
         finally:
             ended.set()

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import ray
@@ -34,6 +35,7 @@ _KNOCK_S = 0.2
 _HEAD_AWAY_S = 50.0  # a head may come back; after 60 s Ray ends this process
 _NODE_AWAY_S = 0.0  # its raylet does not come back; Ray ends this process within a second or so
 _REACH_TIMEOUT_S = 10
+_CLOCK_BACK_S = 60.0  # a minute lost is no reason to end
 _SHOW_CURSOR = "\x1b[?25h"  # a board hides it
 
 Losses = Iterator[str | None]  # at each look, which takes a moment, what was lost
@@ -105,6 +107,16 @@ def unanswered(needed: Mapping[str, float]) -> Losses:
                 if time.monotonic() - answered[address] >= most_s:
                     lost = f"the Ray cluster was lost: {address} does not answer ({error.strerror or error})"
         yield lost
+
+
+def clock_set_back() -> Losses:
+    """The clock, by how much it went back: Ray's timers go by it and wait until it has caught up."""
+    before = time.time() - time.monotonic()
+    while True:
+        now = time.time() - time.monotonic()
+        back_s, before = before - now, now
+        far = back_s > _CLOCK_BACK_S
+        yield f"the clock was set back by {timedelta(seconds=round(back_s))}; Ray would wait as long" if far else None
 
 
 def knock(address: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from ser_tune.cluster import connect
 from ser_tune.config import ComputeConfig
 from ser_tune.errors import InputError, RunError
-from ser_tune.ray_loss import unanswered
+from ser_tune.ray_loss import clock_set_back, unanswered
 
 
 @contextmanager
@@ -81,6 +81,21 @@ def test_a_local_ray_is_ones_own_and_quiet_and_leaves_signals_alone() -> None:
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     assert not ran.stdout.startswith("192.0.2.1")
+
+
+def test_a_clock_that_is_set_back_is_a_loss_and_one_set_forward_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, now, shift = clock_set_back(), time.time, 0.0
+    monkeypatch.setattr(time, "time", lambda: now() + shift)
+    assert next(clock) is None
+    shift = 100_000.0
+    assert next(clock) is None
+    shift = 99_990.0  # a few seconds are no matter
+    assert next(clock) is None
+    shift = 9_990.0
+    assert next(clock) == "the clock was set back by 1 day, 1:00:00; Ray would wait as long"
+    assert next(clock) is None
 
 
 LOST = """

@@ -32,7 +32,7 @@ def kill_workers(kind: str, bench: Bench) -> list[Row]:
         search = place.start()
         for stage in ("extraction", *["search"] * 7, "refit", "refit"):
             row.hit(search.strike(stage, bench.pause_s(kind), rng, _kill_worker))
-        search.process.wait()
+        search.end()
     bench.check(row, search, watch, kind=kind)
     bench.bury(row, search)
     return [row]
@@ -42,7 +42,7 @@ def kill_ray(word: bytes, bench: Bench) -> list[Row]:
     """A raylet, or another process of Ray's own, is killed: the search says what was lost, and ends or goes on."""
     row = Row(f"SIGKILL of Ray's {word.decode().rpartition('/')[2]}")
     stages = ("extraction", "search", "search", "refit") if word in NEEDED else ("search", "search", "refit")
-    _round(bench, row, stages, partial(_kill_one, word), partial(_expect_one_line, "error: ", 1))
+    _round(bench, row, stages, partial(_kill_one, word), partial(expect_one_line, "error: ", 1))
     return [row]
 
 
@@ -58,7 +58,7 @@ def send_ctrl_c(bench: Bench) -> list[Row]:
 
 def _signal(bench: Bench, row: Row, number: signal.Signals, send: Callable[[int, int], None]) -> list[Row]:
     stages = ("extraction", "search", "refit", "export")
-    judge = partial(_expect_one_line, f"{number.name} received.", 128 + number)
+    judge = partial(expect_one_line, f"{number.name} received.", 128 + number)
     _round(bench, row, stages, partial(_send, number, send), judge)
     return [row]
 
@@ -91,7 +91,7 @@ def _round(
         bench.bury(row, search)
 
 
-def _expect_one_line(begin: str, expected: int, row: Row, search: Search) -> None:
+def expect_one_line(begin: str, expected: int, row: Row, search: Search) -> None:
     """One line tells what happened and how to go on, unless the search came to its end; nothing in Ray's words."""
     status, said = search.end(), search.said
     lines = [line for line in said.splitlines() if line.startswith(begin)]

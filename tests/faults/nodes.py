@@ -82,6 +82,6 @@ def kill_nodes(bench: Bench) -> list[Row]:
                 row.hit(search.strike(stage, bench.pause_s(), rng, blow))
                 time.sleep(rng.choice([0.0, 0.0, 5.0]))  # now and then the search goes on with one node for a time
                 nodes.fill()
-            search.process.wait()
+            search.end()
         bench.check(whole, search, watch)
     return [whole, raylet]

@@ -1,6 +1,7 @@
 """A search as a user starts it: a real process in a folder of its own, with all the processes that it starts.
 
-Every process below it carries a mark in its environment, by which it is found, also after its parent is gone.
+Every process below it carries a mark in its environment, or lies in its folder, and is found also after its parent is
+gone.
 """
 
 import contextlib
@@ -110,12 +111,15 @@ class Search:
         return "refit" if folder.selection.exists() else "search"
 
     def processes(self) -> dict[int, bytes]:
-        """The command lines of this search's own process and all others that it brought about, by their numbers."""
-        wanted = f"{MARK}={self.mark}".encode()
+        """The command lines of this search's own process and all others that it brought about, by their numbers.
+
+        The names that Ray's agents give themselves overwrite their environment: where they were started tells of them.
+        """
+        wanted, root = f"{MARK}={self.mark}".encode(), str(self.place.root.resolve())
         found = {}
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if wanted in (path / "environ").read_bytes():
+                if wanted in (path / "environ").read_bytes() or str((path / "cwd").readlink()) == root:
                     found[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ")
         return found
 

@@ -23,7 +23,7 @@ def search_on_one_experiment(bench: Bench) -> list[Row]:
         first = place.start()
         for stage in ("extraction", "search", "refit", "export"):
             row.hit(first.strike(stage, 0.3, rng, start_another))
-        first.process.wait()
+        first.end()
     for search in second:
         late = search.end() == 0  # the first ended before the second asked for the folder
         refused = search.end() == 2 and BUSY in search.said and search.said.count("\n") == 1
@@ -48,7 +48,7 @@ def search_on_one_cache(bench: Bench) -> list[Row]:
         time.sleep(rng.uniform(0, 2))
         searches[1] = places[1].start()
         for search in searches:
-            search.process.wait()
+            search.end()
     for search in searches:
         bench.check(row, search, watch)
     return [row]

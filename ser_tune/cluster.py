@@ -54,6 +54,8 @@ def _start(address: str | None) -> None:
         _join(address)
         return
     _stay_on_loopback()
+    # Each trial runs in a thread of its own, and threads that allocate apart keep what they free: 0.5 GB a worker.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     try:
         # "local" also where RAY_ADDRESS is set. Ray turns token authentication on and usage reports off by itself.
         ray.init(

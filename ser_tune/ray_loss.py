@@ -50,9 +50,18 @@ def end_when_lost(losses: Losses, ended: threading.Event, hint: str) -> None:
             if (lost := next(losses)) and not ended.is_set() and not received:  # a signal is answered by the command
                 begin = f"{_SHOW_CURSOR}error" if sys.stderr.isatty() else "error"
                 print(f"{begin}: {lost}. {hint}".strip(), file=sys.stderr, flush=True)
-                os._exit(1)  # the processes of a Ray of one's own end with this one
+                _kill_workers()
+                os._exit(1)  # the other processes of a Ray of one's own end with this one
 
     threading.Thread(target=look, daemon=True).start()
+
+
+def _kill_workers() -> None:
+    """Those of a Ray of one's own: where the clock was set back they would not notice that they are alone."""
+    for raylet in worker._global_node.all_processes.get(ray_constants.PROCESS_TYPE_RAYLET, []):
+        for pid in (raylet.process.pid, *_children_of(raylet.process.pid)):  # it would start others
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def own_losses() -> Losses:
@@ -76,13 +85,21 @@ def own_losses() -> Losses:
 def _agents_of(raylet: int) -> dict[int, str]:
     """The agents that a raylet started: a file descriptor of each, readable once it ended, and its name."""
     agents = {}
-    for children in Path(f"/proc/{raylet}/task").glob("*/children"):
-        for child in children.read_text().split():
-            with contextlib.suppress(OSError):  # it has ended
-                line = Path(f"/proc/{child}/cmdline").read_bytes()
-                for name in [name for name, pattern in _AGENTS.items() if pattern.search(line)]:
-                    agents[os.pidfd_open(int(child))] = name
+    for child in _children_of(raylet):
+        with contextlib.suppress(OSError):  # it has ended
+            line = Path(f"/proc/{child}/cmdline").read_bytes()
+            for name in [name for name, pattern in _AGENTS.items() if pattern.search(line)]:
+                agents[os.pidfd_open(child)] = name
     return agents
+
+
+def _children_of(parent: int) -> list[int]:
+    """The processes that a process started, as far as Linux tells; none of one that has ended."""
+    found: list[int] = []
+    for children in Path(f"/proc/{parent}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += map(int, children.read_text().split())
+    return found
 
 
 def joined_losses() -> Losses:

@@ -68,7 +68,7 @@ def test_every_ray_start_demands_the_token_and_reports_nothing(merged: dict[str,
     assert len(start_commands(merged)) == 2
     for command in start_commands(merged):
         before = command.partition("ray start ")[0].split(";")[-1].split()
-        assert before == ["RAY_AUTH_MODE=token", "RAY_USAGE_STATS_ENABLED=0"]
+        assert before[:2] == ["RAY_AUTH_MODE=token", "RAY_USAGE_STATS_ENABLED=0"]
 
 
 def test_dashboard_listens_on_loopback_and_workers_join_the_head(merged: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Extraction beside joblib over librosa, whole processes; and per core beside the same work in one bare process.
 
-    python benchmarks/extraction.py --data-dir DIR --clips 2571 12000
+    python benchmarks/extraction.py --data-dir DIR --work DIR --clips 2571 12000
 
 The recordings below DIR are linked under other names until there are enough. All take turns, after a round to warm up;
 figures are medians of three, ratios those of the medians.
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scale import link_clips
+from processes import link_clips, recordings_folder
 
 from ser_tune.config import FeatureConfig
 from ser_tune.rows import extract_rows
@@ -26,7 +26,9 @@ N_ALONE = 857
 def run(command: list[str]) -> float:
     """How long a whole process of python takes [s]."""
     started = time.monotonic()
-    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed with exit status {done.returncode}:\n{done.stderr}")
     return time.monotonic() - started
 
 
@@ -65,7 +67,8 @@ def measure(recordings: Path, work: Path, n_rounds: int) -> dict[str, float]:
 def main() -> None:
     """Measure each number of clips and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="recordings")
+    parser.add_argument("--data-dir", type=recordings_folder, metavar="DIR", help="recordings")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="where links and caches lie meanwhile")
     parser.add_argument("--clips", type=int, nargs=2, default=[2571, 12000], metavar="N", help="few and many")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--alone", type=Path, help=argparse.SUPPRESS)
@@ -73,12 +76,15 @@ def main() -> None:
     if args.alone:
         alone(args.alone)
         return
+    if not (args.data_dir and args.work) or args.rounds < 1:
+        parser.error("--data-dir and --work are needed, and 1 round or more")
+    args.work.mkdir(parents=True, exist_ok=True)
     found: dict[int, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(dir=args.data_dir.absolute().parent) as folder:
+    with tempfile.TemporaryDirectory(dir=args.work.absolute()) as folder:
         for n_clips in args.clips:
             recordings, work = Path(folder) / f"{n_clips}", Path(folder) / f"work-{n_clips}"
             work.mkdir()
-            link_clips(args.data_dir.absolute(), recordings, n_clips)
+            link_clips(args.data_dir, recordings, n_clips)
             found[n_clips] = measure(recordings, work, args.rounds)
     print("| clips | joblib + librosa | the same, decoding 2 s only | ser_tune | ratio | ratio to the second |")
     print("|---|---|---|---|---|---|")

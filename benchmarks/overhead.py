@@ -19,6 +19,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import recordings_folder
+
 TINY = [*("--model.channels", "1", "1", "--model.hidden", "1", "1"), *("--training.epochs", "1")]
 
 
@@ -55,11 +57,11 @@ def grid(n: int) -> list[str]:
 def main() -> None:
     """Run the searches and print both figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", metavar="DIR", required=True, help="recordings")
+    parser.add_argument("--data-dir", type=recordings_folder, metavar="DIR", required=True, help="recordings")
     parser.add_argument("--work", type=Path, metavar="DIR", required=True, help="where the searches are kept")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="of short trials (%(default)s)")
     args = parser.parse_args()
-    work, flags, n_slots = args.work, ["--data-dir", args.data_dir], os.cpu_count() or 1
+    work, flags, n_slots = args.work, ["--data-dir", str(args.data_dir)], os.cpu_count() or 1
     search(work, "cache-filled", [*flags, *TINY, *grid(1)])
     long = search(work, "default", flags)
     costs = []

@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from processes import recordings_folder
+
 PROTOCOLS, PRECISIONS = ("utterance", "speaker"), ("float32", "bfloat16")
 
 
@@ -29,17 +31,19 @@ def run_search(work: Path, name: str, flags: list[str]) -> float:
 def main() -> None:
     """Run what is missing and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", metavar="DIR", required=True, help="recordings")
+    parser.add_argument("--data-dir", type=recordings_folder, metavar="DIR", required=True, help="recordings")
     parser.add_argument("--work", metavar="DIR", type=Path, required=True, help="where the experiments are kept")
     parser.add_argument("--seeds", type=int, default=3, metavar="N")
     args, others = parser.parse_known_args()
+    if args.seeds < 2:
+        parser.error("--seeds: one tells nothing of the spread; 2 or more are needed")
     print("| protocol | float32, mean of seeds ± sd | bfloat16 | mean difference ± sd | smaller than the spread |")
     print("|---|---|---|---|---|")
     for protocol in PROTOCOLS:
         found: dict[str, list[float]] = {precision: [] for precision in PRECISIONS}
         for seed in range(args.seeds):
             for precision, means in found.items():
-                flags = ["--data-dir", args.data_dir, "--seed", str(seed), "--splits.protocol", protocol]
+                flags = ["--data-dir", str(args.data_dir), "--seed", str(seed), "--splits.protocol", protocol]
                 flags += ["--training.precision", precision, "--space.lr", "0.001", *others]
                 means.append(100 * run_search(args.work, f"{protocol}-{precision}-{seed}", flags))
         print_row(protocol, found)

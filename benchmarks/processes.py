@@ -1,11 +1,52 @@
-"""A program whose memory is watched: that of all its processes, shared pages counted once."""
+"""What the benchmarks share: recordings to measure with, measurements that are kept, a program whose memory is watched.
 
+Memory is that of all processes of a program, shared pages counted once.
+"""
+
+import argparse
+import itertools
+import json
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+
+def recordings_folder(name: str) -> Path:
+    """The folder that an argument names; it must hold recordings."""
+    folder = Path(name).absolute()
+    if next(folder.rglob("*.wav"), None) is None:
+        raise argparse.ArgumentTypeError(f"{name} is no folder with .wav files in it")
+    return folder
+
+
+def link_clips(data_dir: Path, folder: Path, n_clips: int) -> None:
+    """Symbolic links to the recordings, again and again under other folders."""
+    recordings = sorted(path for path in data_dir.rglob("*.wav") if path.is_file())
+    for number, path in zip(range(n_clips), itertools.cycle(recordings), strict=False):
+        # The folder is new in every round: names and speakers stay those that the corpus knows.
+        link = folder / str(number // len(recordings)) / path.relative_to(data_dir)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+
+
+def commit() -> str:
+    """The commit that is measured."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return found.stdout.strip() or "no commit"
+
+
+def keep(work: Path, about: dict[str, str]) -> None:
+    """Make a folder for measurements; the program ends where it holds those of something else."""
+    work.mkdir(parents=True, exist_ok=True)
+    path = work / "about.json"
+    held = json.loads(path.read_text()) if path.exists() else about
+    if held != about:
+        sys.exit(f"{work} holds measurements of {held}, these would be of {about}; delete it, or choose another --work")
+    path.write_text(json.dumps(about))
 
 
 def processes_below(root: int) -> Iterator[int]:

@@ -1,15 +1,14 @@
 """Extraction of many recordings: time per clip, memory of driver and all processes; and trials that share their data.
 
-    python benchmarks/scale.py --data-dir DIR --clips 100000
+    python benchmarks/scale.py --data-dir DIR --work DIR --clips 100000
 
-The recordings below DIR are linked under as many other names as it takes. Memory is sampled every second (PSS).
+The recordings below DIR are linked under as many other names as it takes: they are read
+from memory, not from a disk. Memory is sampled every second (PSS).
 Then ten processes on one node take the training data of 20,000 clips from Ray, as trials do.
 """
 
 import argparse
-import itertools
 import json
-import os
 import sys
 import tempfile
 import time
@@ -17,21 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import ray
-from processes import pss_mib, start
+from processes import link_clips, pss_mib, recordings_folder, start
 
 from ser_tune.cluster import connect
 from ser_tune.config import EMOTIONS, ComputeConfig, FeatureConfig
 from ser_tune.dataset import LabelledClips
-
-
-def link_clips(data_dir: Path, folder: Path, n_clips: int) -> None:
-    """Hard links to the recordings, or copies where the disk is another, again and again under other folders."""
-    recordings = sorted(path for path in data_dir.rglob("*.wav") if path.is_file())
-    for number, path in zip(range(n_clips), itertools.cycle(recordings), strict=False):
-        # The folder is new in every round: names and speakers stay those that the corpus knows.
-        link = folder / str(number // len(recordings)) / path.relative_to(data_dir)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        os.link(path, link)
 
 
 def n_extracted(cache_dir: Path) -> int:
@@ -44,15 +33,14 @@ def n_extracted(cache_dir: Path) -> int:
 def main() -> None:
     """Extract, watch, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", required=True, help="recordings")
+    parser.add_argument("--data-dir", type=recordings_folder, metavar="DIR", required=True, help="recordings")
     parser.add_argument("--clips", type=int, default=100_000, metavar="N")
-    parser.add_argument(
-        "--work", type=Path, metavar="DIR", help="a folder on the recordings' disk (default: temporary)"
-    )
+    parser.add_argument("--work", type=Path, metavar="DIR", required=True, help="where links and cache lie meanwhile")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=args.work) as folder:
+    args.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=args.work.absolute()) as folder:
         recordings, cache_dir = Path(folder) / "recordings", Path(folder) / "cache"
-        link_clips(args.data_dir.absolute(), recordings, args.clips)
+        link_clips(args.data_dir, recordings, args.clips)
         extract(recordings, cache_dir, args.clips)
     share()
 

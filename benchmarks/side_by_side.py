@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from against_cross_validate import read_features
 from contenders import CONTENDERS
-from processes import start
+from processes import commit, keep, recordings_folder, start
 
 from ser_tune.candidates import trial_seed
 
@@ -132,19 +132,19 @@ def print_table(found: dict[str, list[Measured]]) -> None:
 def main() -> None:
     """Measure what is missing, in turn, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", metavar="DIR", required=True, help="recordings")
+    parser.add_argument("--data-dir", type=recordings_folder, metavar="DIR", required=True, help="recordings")
     parser.add_argument("--work", metavar="DIR", type=Path, required=True, help="where measurements are kept")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--epochs", type=int, default=4, metavar="N")
     args = parser.parse_args()
-    work: Path = args.work.absolute()
-    work.mkdir(parents=True, exist_ok=True)
+    work, data_dir = args.work.absolute(), str(args.data_dir)
+    keep(work, {"data": data_dir, "epochs": str(args.epochs), "commit": commit()})
     if not (work / "data.npz").exists():
-        prepare(work, args.data_dir)
+        prepare(work, data_dir)
     found: dict[str, list[Measured]] = {}
     for number in range(args.rounds):
         for name in [*CONTENDERS, *OURS]:
-            run = measure(work, name, number, args.data_dir, args.epochs)
+            run = measure(work, name, number, data_dir, args.epochs)
             print(f"{name}: {run.wall_s:.0f} s, {run.trials} trials, {run.choice}", file=sys.stderr, flush=True)
             found.setdefault(name, []).append(run)
     print_table(found)

@@ -128,7 +128,7 @@ def extract(
             if start_ray:
                 start_ray()
         _extract_missing(missing, features, analysis.result(), index, progress, beside_trials)
-        notices = [f"{folder / name} was damaged or gone; its recordings were extracted anew" for name in damaged]
+        notices = [f"{folder / name} was damaged or gone; what is needed of it was extracted anew" for name in damaged]
     facts = {path: index.facts(path) for path in paths}
     n_extracted = sum(not facts[path].error for path in missing)
     return FeatureCache(

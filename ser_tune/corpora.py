@@ -180,6 +180,10 @@ def _read_table(table: Path) -> Iterator[Clip | Excluded]:
                     "expected path,emotion,speaker[,text,corpus], separated by commas"
                 )
             for row in reader:
+                if any(row.get(reader.restkey) or ()):
+                    reason = "row of the table: more fields than columns; put in quotes what holds a comma"
+                    yield _exclude(f"{table}:{reader.line_num}", "", reason)
+                    continue
                 yield _read_row(row, table, reader.line_num)
     except UnicodeDecodeError as error:
         raise InputError(f"--csv {table} is not UTF-8 (byte {error.start}); save it as UTF-8") from error

@@ -181,7 +181,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; run the search first") from error
     except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from error
+        raise InputError(
+            f"{path} is damaged ({error}); put a copy of it back, or choose another --experiment"
+        ) from error
 
 
 def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -48,13 +48,14 @@ def search(config: SearchConfig, console: Console) -> None:
         if not folder.config.exists():
             _write_inputs(run)
         schedule = make_schedule(run)
+        n_before = len(run.results())
         run_missing_trials(run, schedule)
         _choose(run, schedule)
         final_test(config, folder, preparation, precision, start_ray, console)
-        if folder.report.exists():
-            console.print(f"{folder.root} is finished: nothing had to be run.", markup=False, soft_wrap=True)
-        else:
+        if not folder.report.exists():
             write_report(folder)
+        elif len(run.results()) == n_before:
+            console.print(f"{folder.root} is finished: nothing had to be run.", markup=False, soft_wrap=True)
         print(outcome(folder))
 
 

@@ -206,6 +206,17 @@ def test_rows_that_cannot_be_used_are_left_out_each_with_its_reason(tmp_path: Pa
     ]
 
 
+def test_a_row_of_more_fields_than_columns_is_left_out_and_empty_ones_are_no_matter(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.wav")
+    clips, left_out = read_clips(
+        write_table(tmp_path, "path,emotion,speaker", "a.wav,sad,Smith, John", "b.wav,sad,Ann,")
+    )
+    assert [(Path(clip.path).name, clip.speaker) for clip in clips] == [("b.wav", "Ann")]
+    assert [one.reason for one in left_out] == [
+        "row of the table: more fields than columns; put in quotes what holds a comma"
+    ]
+
+
 def test_a_table_names_regular_files_and_nothing_else_is_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "OAF_back_sad.wav").symlink_to("/dev/zero")

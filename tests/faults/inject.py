@@ -50,7 +50,15 @@ ALONE = ("recordings",)  # these change what all searches read
 def main() -> int:
     arguments = _parse()
     root = (arguments.folder or Path(tempfile.mkdtemp(prefix="ser_tune-faults-"))).absolute()
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        sys.exit(f"--folder {root} cannot be made: {error.strerror}")
+    seed = root / "seed"
+    if seed.exists() and seed.read_text() != str(arguments.seed):
+        sys.exit(f"--folder {root} holds faults of --seed {seed.read_text()}; name another folder")
+    seed.write_text(str(arguments.seed))
+    print("two undisturbed searches first, to compare with", file=sys.stderr, flush=True)
     bench = Bench(root, arguments.seed)
     bench.prepare()
     parts = [(name, number) for name in arguments.only or FAULTS for number in range(len(FAULTS[name]))]
@@ -96,7 +104,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--at-once", type=int, default=3, help="parts that run beside each other (%(default)s)")
     parser.add_argument("--folder", type=Path, help="where the searches run (default: a temporary folder)")
     parser.add_argument("--write", action="store_true", help="put the table into tests/faults/README.md")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.at_once < 1:
+        parser.error("--at-once: 1 or more")
+    if arguments.write and arguments.only:
+        parser.error("--write puts the whole table into the README: not with --only")
+    return arguments
 
 
 if __name__ == "__main__":

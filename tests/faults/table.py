@@ -11,7 +11,7 @@ from bench import Row
 from searches import STAGES
 
 README = Path(__file__).with_name("README.md")
-MEASURED = "## Measured\n"
+BEGIN, END = "<!-- table -->\n", "<!-- end of table -->\n"
 HEAD = """\
 | fault | injected | where it fell | what came of it | trials run again | trials lost | claims broken |
 |---|---|---|---|---|---|---|"""
@@ -41,10 +41,11 @@ def merge(rows: list[Row]) -> list[Row]:
 
 
 def write(rows: list[Row], seed: int) -> None:
-    """Put the table at the end of the README, in the place of the one before."""
-    text = README.read_text().partition(MEASURED)[0]
+    """Put the table into the README, in the place of the one before."""
+    before, _, rest = README.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
     about = f"{datetime.now(UTC):%Y-%m-%d}, {_machine()}, `python tests/faults/inject.py --seed {seed}`."
-    README.write_text(f"{text}{MEASURED}\n{about}\n\n{table(rows)}\n")
+    README.write_text(f"{before}{BEGIN}{about}\n\n{table(rows)}\n{END}{after}")
 
 
 def as_json(row: Row) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from datetime import date
 from pathlib import Path
 
 import pandas as pd
-from mutations import broken
+from mutations import KINDS, broken
 from places import make_damaged, make_good, make_long, make_named, make_odd
 from watched import Watched, watch
 
@@ -209,15 +209,21 @@ def run(of_a_kind: int, write: Path | None) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--of-a-kind", type=int, default=550)
-    parser.add_argument("--write", type=Path, help="file for the tables")
-    parser.add_argument("--one", nargs=3, metavar=("KIND", "SEED", "FILE"))
+    parser.add_argument("--of-a-kind", type=int, default=550, help="broken files of each kind (%(default)s)")
+    parser.add_argument("--write", type=Path, help="file for the tables (default: they are printed)")
+    parser.add_argument("--one", nargs=3, metavar=("KIND", "SEED", "FILE"), help="make one broken file again")
     parser.add_argument("--decode", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.of_a_kind < 1:
+        parser.error("--of-a-kind: 1 or more")
+    if given.write and not given.write.parent.is_dir():
+        parser.error(f"--write {given.write}: its folder does not exist")
     if given.decode:
         decode(given.decode)
     elif given.one:
         kind, seed, file = given.one
+        if kind not in KINDS or not seed.isdecimal():
+            parser.error(f"--one {kind!r} {seed}: expected a kind ({', '.join(KINDS)}) and a number")
         Path(file).write_bytes(broken(kind, int(seed)))
     else:
         return run(given.of_a_kind, given.write)

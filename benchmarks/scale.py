@@ -2,9 +2,9 @@
 
     python benchmarks/scale.py --data-dir DIR --work DIR --clips 100000
 
-The recordings below DIR are linked under as many other names as it takes: they are read
-from memory, not from a disk. Memory is sampled every second (PSS).
-Then ten processes on one node take the training data of 20,000 clips from Ray, as trials do.
+The recordings below DIR are linked under as many other names as it takes: they are read from memory, not from a disk.
+Memory is sampled every second (PSS). Then ten processes on one node take the training data of
+20,000 clips from Ray, as trials do.
 """
 
 import argparse

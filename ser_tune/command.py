@@ -5,6 +5,7 @@ Exit status: 0 done; 2 configuration or input; 1 the run failed; 130 and 143 aft
 
 import contextlib
 import errno
+import gc
 import io
 import os
 import re
@@ -22,6 +23,7 @@ from ser_tune.errors import Interrupted, SerTuneError
 from ser_tune.signals import received
 
 Config = TypeVar("Config")
+_OBJECTS_MADE = 10_000  # before garbage is searched for; by Python's 700 a tenth of the time that imports take
 GRACE_S = 6.0  # for Ray to end its processes; usually 2 to 5
 _BOX_LINE = re.compile(r"[│╭╮╰╯]")
 
@@ -31,6 +33,7 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
 
     The program's name and description in --help come from `main`'s module and its docstring.
     """
+    gc.set_threshold(_OBJECTS_MADE)
     module = sys.modules[main.__module__]
     program = f"python -m ser_tune.{Path(str(module.__file__)).stem}"
     hint = ""
@@ -106,7 +109,11 @@ def _interrupt(signal_number: int, _frame: Any) -> None:
 
 
 def _let_python_end() -> None:
-    """All is done or said: a signal that comes while Python takes itself down would only spoil the exit status."""
+    """All is done or said: a signal that comes while Python takes itself down would only spoil the exit status.
+
+    Nor is what it still holds worth a search for garbage, 0.6 s after a search of hyperparameters.
+    """
+    gc.freeze()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 

@@ -60,6 +60,7 @@ def test_a_local_ray_that_does_not_start_in_time_is_a_line(monkeypatch: pytest.M
 LOCAL = """
 import os, signal, sys, threading
 import ray
+from ray._private import worker
 from ser_tune.cluster import connect
 from ser_tune.config import ComputeConfig
 
@@ -69,6 +70,7 @@ with connect(ComputeConfig()):
     assert len(ray.nodes()) == 1
     # It would print paragraphs about dead workers on standard output.
     assert "ray_listen_error_messages" not in {one.name for one in threading.enumerate() if one.is_alive()}
+    assert set(worker._global_node.all_processes) == {"gcs_server", "raylet"}, "Ray starts helpers that nothing asks"
     print(ray.get_runtime_context().gcs_address)
 assert not ray.is_initialized()
 """

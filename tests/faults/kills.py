@@ -12,7 +12,7 @@ from watch import Watch
 
 # The stages in which one search is struck, one blow after the other; it is started again in between.
 ROUND = ("extraction", "extraction", "search", "search", "search", "refit", "refit", "export", "export", "export")
-RAY = (b"/raylet/raylet", b"/gcs/gcs_server", b"DashboardAgent", b"RuntimeEnvAgent", b"/log_monitor.py")
+RAY = (b"/raylet/raylet", b"/gcs/gcs_server", b"DashboardAgent", b"RuntimeEnvAgent")
 NEEDED = RAY[:2]
 GOES_ON = "run the same command again to go on."
 Blow = Callable[[Search], bool | None]

@@ -114,6 +114,19 @@ def test_a_finished_experiment_is_not_changed_by_running_it_again(finished: Fini
     assert snapshot(folder.root) == before
 
 
+def test_a_line_lost_from_a_finished_experiment_is_that_trial_run_again_and_said(finished: Finished) -> None:
+    config, folder = finished
+    import shutil
+
+    copy = ExperimentFolder(config.experiments_dir / "torn")
+    shutil.copytree(folder.root, copy.root)
+    copy.trials.write_bytes(copy.trials.read_bytes()[:-100])
+    _, said = run_search(replace(config, experiment="torn"))
+    assert "going on: 5 of 6 trials are finished already" in said
+    assert "nothing had to be run" not in said
+    assert facts_of(copy) == facts_of(folder)
+
+
 def test_another_identity_under_the_same_name_is_refused(finished: Finished) -> None:
     config, folder = finished
     before = snapshot(folder.root)

@@ -37,7 +37,8 @@ def curves_figure(
     rates.set_xlabel("epoch")
     rates.xaxis.set_major_locator(MaxNLocator(integer=True))
     rates.axhline(100 * chance, color=GREY, linestyle=":", linewidth=1)
-    rates.annotate("chance", (1, 100 * chance), xycoords=("axes fraction", "data"), ha="right", va="top", color=GREY)
+    word = rates.annotate("chance", (0.99, 100 * chance - 1), xycoords=("axes fraction", "data"), color=GREY)
+    word.set(ha="right", va="top", bbox={"color": "white", "pad": 0.5})  # the line of the chosen epoch passes behind it
     for axes in (losses, rates):
         if epochs:
             axes.axvline(epochs, color=GREEN, linewidth=1.2, linestyle="--", label="chosen epoch")

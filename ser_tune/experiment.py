@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar, get_origin
 
 from ser_tune.errors import InputError
 from ser_tune.files import append_line, lock, whole_lines
 
-Line = TypeVar("Line")
+Content = TypeVar("Content")
 TrialKey = tuple[str, int, int]  # candidate, fold, repeat
 
 
@@ -139,22 +139,61 @@ class ExperimentFolder:
 
     def read_decisions(self) -> list[dict[str, Any]]:
         """What the search decided, in order: candidates proposed and dropped, trials given up."""
-        return _read_lines(self.decisions, json.loads)
+        return list(_read_lines(self.decisions))
 
     def read_trials(self) -> list[TrialResult]:
         """The finished trials in the order they ended."""
-        return _read_lines(self.trials, _parse_trial)
+        return [_parse_trial(line) for line in _read_lines(self.trials)]
 
 
-def _read_lines(path: Path, parse: Callable[[bytes], Line]) -> list[Line]:
-    """The parsed lines of a file that append_line made; InputError names one that is damaged."""
-    parsed = []
-    for number, line in enumerate(whole_lines(path) if path.exists() else [], start=1):
-        try:
-            parsed.append(parse(line))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"line {number} of {path} is damaged ({error}); delete that line and run again") from error
-    return parsed
+class _Record(dict[str, Any]):
+    """An object of JSON that a search wrote: what it lacks is damage, told with its place and what to do."""
+
+    source = remedy = ""
+
+    def __missing__(self, key: str) -> NoReturn:
+        self.refuse(f"{key!r} is missing")
+
+    def refuse(self, reason: str) -> NoReturn:
+        raise _damage(self.source, reason, self.remedy)
+
+
+def _damage(source: str, reason: object, remedy: str) -> InputError:
+    return InputError(f"{source} is damaged ({reason}); {remedy}")
+
+
+def _parse(text: bytes, source: str, remedy: str) -> _Record:
+    """The JSON object in `text`; InputError if there is none."""
+
+    def make_record(values: dict[str, Any]) -> _Record:
+        record = _Record(values)
+        record.source, record.remedy = source, remedy
+        return record
+
+    try:
+        value = json.loads(text, object_hook=make_record)
+    except (ValueError, RecursionError) as error:
+        raise _damage(source, error, remedy) from error
+    if not isinstance(value, _Record):
+        raise _damage(source, "no JSON object", remedy)
+    return value
+
+
+def _read_lines(path: Path) -> Iterator[_Record]:
+    """The objects in a file that append_line made; InputError names a line that is damaged."""
+    for number, line in enumerate(_read(path, whole_lines) if path.exists() else [], start=1):
+        yield _parse(line, f"line {number} of {path}", "delete that line and run again")
+
+
+def _read(path: Path, read: Callable[[Path], Content]) -> Content:
+    try:
+        return read(path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; run the search first") from error
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}); put a readable copy of it there, or choose another --experiment"
+        ) from error
 
 
 def _nullable(value: Any) -> Any:
@@ -164,26 +203,28 @@ def _nullable(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _parse_trial(line: bytes) -> TrialResult:
-    values = json.loads(line)
-    known = {item.name for item in dataclasses.fields(TrialResult)}
-    values = {key: value for key, value in values.items() if key in known}
-    for key, value in values.items():
+def _parse_trial(line: _Record) -> TrialResult:
+    values: dict[str, Any] = {}
+    for item in dataclasses.fields(TrialResult):
+        kind, value = get_origin(item.type) or item.type, line[item.name]
         if isinstance(value, list):
-            values[key] = [math.nan if item is None else item for item in value]
+            value = [math.nan if number is None else number for number in value]
+        if not _fits(value, kind):
+            line.refuse(f"{item.name} is {value!a:.60}")
+        values[item.name] = dict(value) if kind is dict else value
     return TrialResult(**values)
 
 
-def read_json(path: Path) -> Any:
-    """The JSON value in `path`; InputError if it is absent or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; run the search first") from error
-    except ValueError as error:
-        raise InputError(
-            f"{path} is damaged ({error}); put a copy of it back, or choose another --experiment"
-        ) from error
+def _fits(value: object, kind: Any) -> bool:
+    if kind is list:
+        return isinstance(value, list) and all(_fits(number, float) for number in value)
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`; InputError if it is absent or damaged, also when a key is asked for that it lacks."""
+    remedy = "put a copy of it back, or choose another --experiment"
+    return _parse(_read(path, Path.read_bytes), str(path), remedy)
 
 
 def identity_differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -118,7 +118,8 @@ def check_identity(folder: ExperimentFolder, wanted: dict[str, Any]) -> None:
         if folder.trials.exists():
             raise InputError(f"{folder.root} holds trials but no config.json; choose another --experiment")
         return
-    held = read_json(folder.config).get("identity", {})
+    held = read_json(folder.config)["identity"]
+    held = held if isinstance(held, dict) else {}
     differences = identity_differences({key: held.get(key) for key in wanted}, wanted)
     if differences:
         shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")

@@ -80,7 +80,7 @@ def read_manifest(folder: Path) -> list[Shard]:
         return [Shard(**entry) for entry in json.loads(path.read_bytes())["shards"]]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error}); delete it: the features are then extracted anew") from error
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -72,3 +73,48 @@ def test_absent_and_damaged_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(InputError, match=r"bad.json is damaged"):
         read_json(tmp_path / "bad.json")
+    for text in ("null", "[]", '"text"', "[" * 100_000):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(InputError, match=r"bad.json is damaged .* put a copy of it back"):
+            read_json(tmp_path / "bad.json")
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(InputError, match=r"folder.json cannot be read \(Is a directory\)"):
+        read_json(tmp_path / "folder.json")
+
+
+def test_a_key_that_json_lacks_is_named_wherever_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "some.json").write_text('{"config": {"seed": 1}}')
+    held = read_json(tmp_path / "some.json")
+    assert held == {"config": {"seed": 1}}
+    assert held.get("other") is None
+    with pytest.raises(InputError, match=r"some.json is damaged \('precision' is missing\); put a copy"):
+        held["precision"]
+    with pytest.raises(InputError, match=r"some.json is damaged \('folds' is missing\); put a copy"):
+        held["config"]["folds"]
+
+
+@pytest.mark.parametrize("line", ["null", "[]", "[" * 100_000, "{}", '{"decision": 3'])
+def test_a_line_that_is_no_decision_is_named(folder: ExperimentFolder, line: str) -> None:
+    folder.append_decision({"decision": "proposed"})
+    with folder.decisions.open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(InputError, match=r"line 2 of .*decisions.jsonl is damaged .* delete that line and run again"):
+        [decision["decision"] for decision in folder.read_decisions()]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", "4"),
+        ("val_loss", [1.0, "x"]),
+        ("val_uar", 0.5),
+        ("seconds", None),
+        ("hyperparameters", []),
+        ("fold", 0.5),
+    ],
+)
+def test_a_trial_with_values_of_another_kind_is_named(folder: ExperimentFolder, key: str, value: object) -> None:
+    first = asdict(make_results()[0])
+    folder.trials.write_text(json.dumps(first) + "\n" + json.dumps(first | {key: value}) + "\n")
+    with pytest.raises(InputError, match=f"line 2 of .*trials.jsonl is damaged \\({key} is"):
+        folder.read_trials()

@@ -45,7 +45,7 @@ def test_a_folder_without_a_manifest_holds_no_shard(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"shards": [{"name": "a"}]}', '{"shards": 3}', "\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"shards": [{"name": "a"}]}', '{"shards": 3}', "\xff", "[" * 100_000])
 def test_a_damaged_manifest_is_named_with_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"manifest.json is damaged .* delete it"):

@@ -8,13 +8,15 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
-from ray._private import ray_constants, worker
+from ray._private import ray_constants, services, utils, worker
 from ray._private.node import Node
+from ray._private.state import GlobalState
 
 from ser_tune.config import ComputeConfig
 from ser_tune.errors import InputError, Interrupted, RunError
@@ -108,6 +110,19 @@ def _start_no_helpers() -> None:
     """
     for start in ("start_api_server", "start_log_monitor", "start_monitor"):
         setattr(Node, start, lambda *_, **__: None)
+    # The node's agent, without which no raylet runs, starts sooner without what a dashboard would ask it.
+    utils.get_dashboard_dependency_error = lambda: ImportError("left out")
+    services.get_node = _get_node
+
+
+def _get_node(gcs_address: str, node_id: str, ray_get_node: Callable[..., Any] = services.get_node) -> Any:
+    """Ask for the node that starts until it is there, mostly after half a second; Ray asks once a second."""
+    state = GlobalState()
+    state._initialize_global_state(services._get_gcs_client_options(gcs_address))
+    give_up = time.monotonic() + 1
+    while time.monotonic() < give_up and all(node["NodeID"] != node_id for node in state.node_table()):
+        time.sleep(0.01)
+    return ray_get_node(gcs_address, node_id)
 
 
 def _join(address: str) -> None:

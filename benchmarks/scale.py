@@ -1,10 +1,11 @@
-"""Extraction of many recordings: time per clip, memory of driver and all processes; and trials that share their data.
+"""Many recordings: time per clip and memory of extraction, memory of a search; and trials that share their data.
 
     python benchmarks/scale.py --data-dir DIR --work DIR --clips 100000
 
 The recordings below DIR are linked under as many other names as it takes: they are read from memory, not from a disk.
-Memory is sampled every second (PSS). Then ten processes on one node take the training data of
-20,000 clips from Ray, as trials do.
+Memory of the driver and of all processes is sampled every second (PSS). The search keeps the copies that the links
+are, and its network hardly trains. Then ten processes on one node take the training data of 20,000 clips from Ray, as
+trials do.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -42,25 +44,43 @@ def main() -> None:
         recordings, cache_dir = Path(folder) / "recordings", Path(folder) / "cache"
         link_clips(args.data_dir, recordings, args.clips)
         extract(recordings, cache_dir, args.clips)
+        search(recordings, cache_dir, Path(folder))
     share()
 
 
 def extract(recordings: Path, cache_dir: Path, n_clips: int) -> None:
     """Run the command and print how long each quarter of the clips took, and the peaks."""
-    peaks: list[float] = []
-    driver_mib, reached = 0.0, [time.monotonic()]
-    process = start(["-m", "ser_tune.extract", "--data-dir", str(recordings), "--cache-dir", str(cache_dir)], peaks)
-    print("| clips | since the clips before | per clip |\n|---|---|---|", flush=True)
-    while process.poll() is None:
-        time.sleep(0.5)
-        driver_mib = max(driver_mib, pss_mib(process.pid, descendants=False))
+    reached = [time.monotonic()]
+
+    def look() -> None:
         done = n_extracted(cache_dir)
         while done >= len(reached) * n_clips / 4 and len(reached) < 5:
             print_quarter(reached, n_clips)
+
+    print("| clips | since the clips before | per clip |\n|---|---|---|", flush=True)
+    held = run(["-m", "ser_tune.extract", "--data-dir", str(recordings), "--cache-dir", str(cache_dir)], look)
+    print(f"\nExtraction: {held}; {time.monotonic() - reached[0]:.0f} s in all.")
+
+
+def search(recordings: Path, cache_dir: Path, folder: Path) -> None:
+    """Search, refit and test over all the clips, and print the peaks."""
+    places = ["--data-dir", str(recordings), "--cache-dir", str(cache_dir), "--experiments-dir", str(folder)]
+    tiny = ["--model.channels", "1", "1", "--model.hidden", "1", "1", "--training.epochs", "1", "--space.lr", "0.001"]
+    flags = ["--experiment", "scale", "--keep-everything", "--compute.cpus-per-trial", "1"]
+    print(f"\nA search over them: {run(['-m', 'ser_tune.search', *places, *flags, *tiny])}.")
+
+
+def run(command: list[str], look: Callable[[], None] = lambda: None) -> str:
+    """Run python with these arguments, look twice a second, and return what was held at most, in words."""
+    peaks: list[float] = []
+    driver_mib, process = 0.0, start(command, peaks)
+    while process.poll() is None:
+        time.sleep(0.5)
+        driver_mib = max(driver_mib, pss_mib(process.pid, descendants=False))
+        look()
     if process.returncode:
-        sys.exit(f"extraction failed with exit status {process.returncode}")
-    print(f"\nThe driver held {driver_mib:.0f} MiB at most, all processes together {max(peaks):.0f} MiB; ", end="")
-    print(f"the whole command took {time.monotonic() - reached[0]:.0f} s.")
+        sys.exit(f"{' '.join(command)} failed with exit status {process.returncode}")
+    return f"the driver held {driver_mib:.0f} MiB at most, all processes together {max(peaks):.0f} MiB"
 
 
 def print_quarter(reached: list[float], n_clips: int) -> None:

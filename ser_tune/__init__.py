@@ -20,6 +20,7 @@ A module imports only modules above it; commands import no other command. Read i
     shards.py       the cache's immutable Parquet files and their manifest
     cache.py        Ray tasks: recordings -> Parquet under feature_cache/<fingerprint>/; incremental
     dataset.py      cached rows -> arrays; standardisation from training rows only
+    sharing.py      rows of the manifest -> these arrays, in Ray's object store: a node holds them once
     metrics.py      accuracy, UAR, macro F1, confusion, intervals
     model.py        ModelConfig -> a fresh network
     training.py     the one epoch loop, used by trials and by the refit

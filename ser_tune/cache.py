@@ -51,12 +51,19 @@ class FeatureCache:
         """Size of the shards in use on the disk."""
         return sum(shard.n_bytes for shard in {shard for shard, _ in self._places.values()})
 
+    def only(self, sha256s: Sequence[str]) -> "FeatureCache":
+        """The same without facts and with the features of these alone: little to keep, or to send to a worker."""
+        return dataclasses.replace(self, facts={}, _places={key: self._places[key] for key in sha256s if key in self})
+
+    def __contains__(self, sha256: str) -> bool:
+        return sha256 in self._places
+
     def load(self, sha256s: Sequence[str]) -> Features:
         """Return float32 [clips, coefficients, frames] in the order asked; RunError if a shard is damaged."""
         features = np.empty((len(sha256s), self._settings.n_coefficients, self._settings.n_frames), np.float32)
         wanted: dict[Shard, list[tuple[int, int]]] = {}
         for position, sha256 in enumerate(sha256s):
-            if sha256 not in self._places:
+            if sha256 not in self:
                 raise RunError(f"{self.folder} holds no features of the audio {sha256}; run the same command again")
             shard, row = self._places[sha256]
             wanted.setdefault(shard, []).append((position, row))

@@ -49,7 +49,8 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
     except Interrupted as error:
         _end_by(error.signal_number, hint)
     except SerTuneError as error:
-        _exit(f"error: {error}", error.exit_status)
+        raised = getattr(error, "cause", error)  # where a task of Ray raised it, without the task's traceback
+        _exit(f"error: {raised}", error.exit_status)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None

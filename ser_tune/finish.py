@@ -8,9 +8,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import ray
 import torch
 from rich.console import Console
 
+from ser_tune.cache import FeatureCache
 from ser_tune.candidates import make_candidate, refit_seed
 from ser_tune.config import SearchConfig, resolve
 from ser_tune.errors import InputError
@@ -23,6 +25,7 @@ from ser_tune.preparation import Preparation
 from ser_tune.progress import progress_bar
 from ser_tune.refit import Refit, run_refit
 from ser_tune.searcher import choose_resources
+from ser_tune.sharing import share_clips
 from ser_tune.testing import evaluate, is_of, looks, may_look, why_closed
 from ser_tune.tracking import Tracker
 from ser_tune.trial import TrialSettings
@@ -45,12 +48,15 @@ def final_test(
     if exported and _is_done(folder, *exported, reopen_test=config.reopen_test):
         return
     folder.outdate_report()
-    bundle, network = exported or _refit(config, folder, preparation, precision, choice, start_ray, console)
+    features = resolve(config.base, choice["hyperparameters"]).features
+    cache = preparation.other_features(features, config.cache_dir, start_ray=start_ray)
+    bundle, network = exported or _refit(config, folder, preparation, cache, precision, choice, start_ray, console)
     weights = weights_sha256(network.state_dict())
     if not may_look(folder, weights, reopen_test=config.reopen_test):
         return
     seen = looks(folder)
-    test = _look(config, preparation, bundle, network, start_ray) | {
+    start_ray()
+    test = _look(config, preparation, cache, bundle, network) | {
         "candidate": choice["candidate"],
         "epochs": choice["epochs"],
         "weights_sha256": seen if weights in seen else [*seen, weights],
@@ -85,6 +91,7 @@ def _refit(
     config: SearchConfig,
     folder: ExperimentFolder,
     preparation: Preparation,
+    cache: FeatureCache,
     precision: str,
     choice: dict[str, Any],
     start_ray: Callable[[], None],
@@ -96,10 +103,9 @@ def _refit(
     settings = TrialSettings(config.base, preparation.data_fingerprint, resources.cpus, precision)
     candidate = make_candidate(choice["hyperparameters"])
     setting = resolve(config.base, candidate.hyperparameters)
-    cache = preparation.other_features(setting.features, config.cache_dir, start_ray=start_ray)
     with progress_bar(console, f"refitting {candidate.label}") as progress:
         refit = run_refit(
-            preparation.label("train", cache, config.data.emotions),
+            share_clips(preparation.rows("train"), cache, config.data.emotions),
             settings,
             resources,
             candidate,
@@ -135,18 +141,18 @@ def _score_card(config: SearchConfig, preparation: Preparation, choice: dict[str
 
 
 def _look(
-    config: SearchConfig,
-    preparation: Preparation,
-    bundle: Bundle,
-    network: EmotionNetwork,
-    start_ray: Callable[[], None],
+    config: SearchConfig, preparation: Preparation, cache: FeatureCache, bundle: Bundle, network: EmotionNetwork
 ) -> dict[str, Any]:
-    """Open the test split."""
-    rows = preparation.clips[preparation.clips["split"] == "test"]
-    cache = preparation.other_features(bundle.features, config.cache_dir, start_ray=start_ray)
-    test = preparation.label("test", cache, config.data.emotions)
+    """Open the test split, on a worker: the driver never holds features."""
+    rows = preparation.rows("test")
+    test = share_clips(rows, cache, config.data.emotions)
     speakers, corpora = rows["speaker"].tolist(), rows["corpus"].tolist()
-    return evaluate(network, bundle.standardisation, test, speakers, corpora, config.splits.protocol, config.seed)
+    found: dict[str, Any] = ray.get(
+        ray.remote(evaluate).remote(
+            network, bundle.standardisation, test, speakers, corpora, config.splits.protocol, config.seed
+        )
+    )
+    return found
 
 
 def outcome(folder: ExperimentFolder) -> str:

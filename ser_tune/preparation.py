@@ -16,9 +16,8 @@ from typing import Any
 import pandas as pd
 
 from ser_tune.cache import FeatureCache, extract
-from ser_tune.config import Emotion, FeatureConfig, SearchConfig, to_json
+from ser_tune.config import FeatureConfig, SearchConfig, to_json
 from ser_tune.corpora import read_clips
-from ser_tune.dataset import LabelledClips, label_clips
 from ser_tune.errors import InputError
 from ser_tune.experiment import ExperimentFolder, identity_differences, read_json
 from ser_tune.features import FEATURES_VERSION
@@ -37,6 +36,7 @@ class Preparation:
     excluded: pd.DataFrame
     notices: tuple[str, ...]
     cache: FeatureCache
+    """Without facts, with the features of `clips` alone."""
     data_fingerprint: str
     synthetic: bool
 
@@ -57,14 +57,14 @@ class Preparation:
         lines.append(f"features: {extracted} extracted, {reused} from the cache in {self.cache.folder}")
         return [*lines, *self.cache.notices, *(f"note: {notice}" for notice in self.notices)]
 
-    def label(self, split: str, cache: FeatureCache, emotions: tuple[Emotion, ...]) -> LabelledClips:
-        """The clips of "train" or "test" with the features that a cache holds of them."""
-        rows = self.clips[self.clips["split"] == split]
-        return label_clips(rows, cache.load(rows["sha256"].tolist()), emotions)
+    def rows(self, split: str) -> pd.DataFrame:
+        """The clips of "train" or "test"."""
+        return self.clips[self.clips["split"] == split]
 
     def other_features(self, features: FeatureConfig, cache_dir: Path, **options: Any) -> FeatureCache:
         """The features of another setting of the same clips, extracted where they are missing; see cache.extract."""
-        return extract(self.clips["path"].tolist(), features, cache_dir, **options)
+        cache = extract(self.clips["path"].tolist(), features, cache_dir, **options)
+        return cache.only(self.clips["sha256"].tolist())
 
 
 def prepare(
@@ -86,6 +86,7 @@ def prepare(
     clips = manifest.clips.assign(
         split=splits.split, fold=pd.array([None if fold < 0 else fold for fold in splits.fold], dtype="Int64")
     )
+    cache = cache.only(clips["sha256"].tolist())  # the manifest has the facts
     return Preparation(clips, manifest.excluded, splits.notices, cache, data_fingerprint(manifest.clips), synthetic)
 
 

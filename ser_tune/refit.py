@@ -43,7 +43,7 @@ def refit_epochs(
 
 
 def run_refit(
-    data: LabelledClips,
+    data: ray.ObjectRef,
     settings: TrialSettings,
     resources: TrialResources,
     candidate: Candidate,
@@ -51,7 +51,10 @@ def run_refit(
     seed: int,
     on_epoch: Callable[[EpochScores], None],
 ) -> Refit:
-    """The refit as one task on the connected cluster, where the trials ran; `on_epoch` hears of its epochs."""
+    """The refit as one task on the connected cluster, where the trials ran; `on_epoch` hears of its epochs.
+
+    `data` refers to the LabelledClips of the training split.
+    """
     options = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "num_returns": "streaming", "max_retries": 2}
     remote = ray.remote(**options)(_refit_on_worker)
     for reference in remote.remote(data, settings, candidate, epochs, seed):

@@ -13,6 +13,7 @@ from ser_tune.cache import FeatureCache
 from ser_tune.candidates import Candidate
 from ser_tune.config import FeatureConfig, SearchConfig, resolve
 from ser_tune.preparation import Preparation
+from ser_tune.sharing import share_clips
 
 HELD = 4  # data sets kept for trials to come; those of running trials stay anyway
 
@@ -49,7 +50,7 @@ class Staging:
         features = self._features(candidate)
         if features not in self._data:
             cache = self._caches[features].result() if features in self._caches else self._preparation.cache
-            self._data[features] = ray.put(self._preparation.label("train", cache, self._config.data.emotions))
+            self._data[features] = share_clips(self._preparation.rows("train"), cache, self._config.data.emotions)
         self._data[features] = self._data.pop(features)  # the last used is the last to go
         while len(self._data) > HELD:
             del self._data[next(iter(self._data))]

@@ -43,6 +43,12 @@ run(main, Config)
         ("raise InputError('one' + chr(10) + 'line')", 2, "error: one line"),
         ("raise InputError('a name' + chr(27) + '[2J')", 2, "error: a name\\x1b[2J"),
         ("raise RunError('it failed')", 1, "error: it failed"),
+        (
+            "from ray.exceptions import RayTaskError as E; "
+            "raise E('f', 'Traceback: a lot', RunError('it failed')).as_instanceof_cause()",
+            1,
+            "error: it failed\n",
+        ),
         ("raise OSError(28, 'full', 'here.txt')", 1, "error: no space left on the disk (here.txt); free some"),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGTERM)",

@@ -36,6 +36,7 @@ from ser_tune.model import EmotionNetwork, build_network, weights_sha256
 from ser_tune.preparation import Preparation, prepare
 from ser_tune.refit import Refit, refit_epochs
 from ser_tune.selection import check_fresh_networks
+from ser_tune.sharing import load_clips
 from ser_tune.splits import Splits, assign_splits
 from ser_tune.testing import evaluate
 from ser_tune.training import load_inputs
@@ -184,7 +185,7 @@ def prepared(recordings: Path, monkeypatch: Patch) -> Callable[[str], Preparatio
     """The real preparation, but for the features, which need Ray and which no split depends on."""
 
     def facts_only(paths: list[str], *_: object, **__: object) -> SimpleNamespace:
-        return SimpleNamespace(facts={path: probe(path) for path in paths})
+        return SimpleNamespace(facts={path: probe(path) for path in paths}, only=lambda _: None)
 
     monkeypatch.setattr("ser_tune.preparation.extract", facts_only)
 
@@ -262,8 +263,8 @@ def test_the_rows_that_a_search_trains_on_are_those_of_its_training_split(
 ) -> None:
     preparation = prepared("utterance")
     cache: Any = SimpleNamespace(load=lambda sha256s: np.zeros((len(sha256s), *FeatureConfig().shape), np.float32))
-    train = preparation.label("train", cache, EMOTIONS)
+    train = load_clips(preparation.rows("train"), cache, EMOTIONS)
     assert (train.fold >= 0).all()
     assert len(train) == (preparation.clips["split"] == "train").sum()
     with pytest.raises(RunError, match="leak: clips of the test split"):
-        refit(preparation.label("test", cache, EMOTIONS))
+        refit(load_clips(preparation.rows("test"), cache, EMOTIONS))

@@ -97,11 +97,12 @@ def test_all_trials_of_a_fold_start_from_the_same_fresh_weights(finished: Finish
 
 def test_the_bundle_gives_the_test_scores_of_test_json(finished: Finished) -> None:
     config, folder = finished
+    from ser_tune.sharing import load_clips
     from ser_tune.training import predict_logits
 
     bundle, network = load_bundle(folder.bundle)
     preparation = prepare(config, lambda: None)
-    test = preparation.label("test", preparation.cache, config.data.emotions)
+    test = load_clips(preparation.rows("test"), preparation.cache, config.data.emotions)
     hits = predict_logits(network, bundle.standardisation, test).argmax(1).numpy() == test.part_labels
     assert hits.mean() == pytest.approx(json.loads(folder.test.read_text())["accuracy"])
 

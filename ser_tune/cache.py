@@ -58,9 +58,13 @@ class FeatureCache:
     def __contains__(self, sha256: str) -> bool:
         return sha256 in self._places
 
+    def n_bytes_of(self, n_clips: int) -> int:
+        """Size of what `load` returns of so many clips."""
+        return 4 * n_clips * math.prod(self._settings.shape)
+
     def load(self, sha256s: Sequence[str]) -> Features:
         """Return float32 [clips, coefficients, frames] in the order asked; RunError if a shard is damaged."""
-        features = np.empty((len(sha256s), self._settings.n_coefficients, self._settings.n_frames), np.float32)
+        features = np.empty((len(sha256s), *self._settings.shape), np.float32)
         wanted: dict[Shard, list[tuple[int, int]]] = {}
         for position, sha256 in enumerate(sha256s):
             if sha256 not in self:

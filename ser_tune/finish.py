@@ -143,7 +143,7 @@ def _score_card(config: SearchConfig, preparation: Preparation, choice: dict[str
 def _look(
     config: SearchConfig, preparation: Preparation, cache: FeatureCache, bundle: Bundle, network: EmotionNetwork
 ) -> dict[str, Any]:
-    """Open the test split, on a worker: the driver never holds features."""
+    """Open the test split, on a worker, as the driver shall not hold what may be large."""
     rows = preparation.rows("test")
     test = share_clips(rows, cache, config.data.emotions)
     speakers, corpora = rows["speaker"].tolist(), rows["corpus"].tolist()

@@ -12,6 +12,8 @@ from ser_tune.config import Emotion
 from ser_tune.dataset import LabelledClips, label_clips
 from ser_tune.errors import RunError
 
+LARGE_BYTES = 2**28  # from here on a worker loads them, which takes a second or two more, and the driver stays small
+
 
 def load_clips(clips: pd.DataFrame, cache: FeatureCache, emotions: tuple[Emotion, ...]) -> LabelledClips:
     """Rows of the manifest with their features."""
@@ -19,7 +21,9 @@ def load_clips(clips: pd.DataFrame, cache: FeatureCache, emotions: tuple[Emotion
 
 
 def share_clips(clips: pd.DataFrame, cache: FeatureCache, emotions: tuple[Emotion, ...]) -> ray.ObjectRef:
-    """Return a reference to what load_clips makes; a task loads it on this node, as the driver shall not grow by it."""
+    """Return a reference to what load_clips makes, on this node; the driver never holds it where it is large."""
+    if cache.n_bytes_of(len(clips)) < LARGE_BYTES:
+        return ray.put(load_clips(clips, cache, emotions))
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     task = ray.remote(num_cpus=0, num_returns=2, scheduling_strategy=here)(_load)
     columns = clips[["sha256", "emotion", "fold"]]

@@ -33,23 +33,39 @@ def clips(tmp_path: Path) -> tuple[pd.DataFrame, FeatureCache]:
     return pd.DataFrame(rows), cache
 
 
-def test_what_is_shared_is_what_is_loaded_and_the_driver_does_not_load_it(
-    clips: tuple[pd.DataFrame, FeatureCache], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(params=["few clips", "many clips"])
+def many(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the clips are so many that a worker loads them."""
+    found: bool = request.param == "many clips"
+    monkeypatch.setattr("ser_tune.sharing.LARGE_BYTES", 15 * 39 * 24 * 4 + (0 if found else 1))
+    return found
+
+
+def test_what_is_shared_is_what_is_loaded(clips: tuple[pd.DataFrame, FeatureCache], many: bool) -> None:
     rows, cache = clips
     expected = load_clips(rows, cache, EMOTIONS)
-
-    def refuse(*_: Any) -> NoReturn:
-        raise AssertionError("the driver loaded features")
-
-    monkeypatch.setattr(FeatureCache, "load", refuse)
     found: LabelledClips = ray.get(share_clips(rows, cache, EMOTIONS))
     for name in ("features", "labels", "fold", "rows"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
     assert found.emotions == EMOTIONS
 
 
-def test_a_damaged_shard_is_told_as_where_it_is_loaded_here(clips: tuple[pd.DataFrame, FeatureCache]) -> None:
+def test_the_driver_does_not_load_many_clips(
+    clips: tuple[pd.DataFrame, FeatureCache], many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> NoReturn:
+        raise AssertionError("the driver loads features")
+
+    monkeypatch.setattr(FeatureCache, "load", refuse)
+    if many:
+        assert len(ray.get(share_clips(*clips, EMOTIONS))) == 15
+    else:
+        with pytest.raises(AssertionError, match="the driver loads features"):
+            share_clips(*clips, EMOTIONS)
+
+
+@pytest.mark.usefixtures("many")
+def test_a_damaged_shard_is_told(clips: tuple[pd.DataFrame, FeatureCache]) -> None:
     rows, cache = clips
     for shard in cache.folder.glob("*.parquet"):
         shard.write_bytes(shard.read_bytes()[:-1])
@@ -57,6 +73,7 @@ def test_a_damaged_shard_is_told_as_where_it_is_loaded_here(clips: tuple[pd.Data
         share_clips(rows, cache, EMOTIONS)
 
 
+@pytest.mark.usefixtures("many")
 def test_audio_that_the_cache_lacks_is_told(clips: tuple[pd.DataFrame, FeatureCache]) -> None:
     rows, cache = clips
     with pytest.raises(RunError, match=r"holds no features of the audio unknown; run the same command again$"):

@@ -6,6 +6,7 @@ neighbour, though both have instructions for it. config.json keeps the choice, s
 
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,7 @@ def choose_precision(
     emotions: tuple[Emotion, ...],
     resources: Callable[[], TrialResources],
 ) -> tuple[str, str]:
-    """Return the precision that setting.training asks for, and why, in words; `resources` needs the cluster.
+    """Return the precision that setting.training asks for, and why, in words; `resources` starts the cluster.
 
     "auto" is measured: in this process, where the trials will have nothing else than this machine's processors, or
     else on a worker. InputError for tf32 without a GPU.
@@ -39,7 +40,10 @@ def choose_precision(
     if wanted in ("float32", "bfloat16"):
         return wanted, "as asked"
     if wanted == "auto" and compute.address is None and not torch.cuda.is_available():
-        speeds = measure(setting, emotions, compute.cpus_per_trial or 1)
+        with ThreadPoolExecutor(1) as beside:  # Ray takes more than a second to start, most of it waiting
+            measured = beside.submit(measure, setting, emotions, compute.cpus_per_trial or 1)
+            resources()
+        speeds = measured.result()
     else:
         given = resources()
         expected = "auto, float32 or bfloat16: no GPU here"

@@ -47,13 +47,16 @@ def choose(precision: str, resources: Callable[[], TrialResources]) -> tuple[str
     return choose_precision(ComputeConfig(), replace(SETTING, training=training), EMOTIONS, resources)
 
 
-def test_a_search_on_the_processors_of_this_machine_needs_no_cluster_to_choose() -> None:
+def test_a_precision_that_is_named_needs_no_cluster() -> None:
     def resources() -> TrialResources:
         raise AssertionError("asked for")
 
     assert choose("bfloat16", resources) == ("bfloat16", "as asked")
     assert choose("float32", resources) == ("float32", "as asked")
-    chosen, why = choose("auto", resources)
+
+
+def test_a_search_on_the_processors_of_this_machine_measures_here_while_the_cluster_starts() -> None:
+    chosen, why = choose("auto", lambda: TrialResources(1, 0.0))  # nothing that a task could run on
     assert chosen in ("float32", "bfloat16")
     assert re.fullmatch(r"clips per second: float32 \d+, bfloat16 \d+", why)
 

@@ -68,7 +68,10 @@ class FeatureCache:
         wanted: dict[Shard, list[tuple[int, int]]] = {}
         for position, sha256 in enumerate(sha256s):
             if sha256 not in self:
-                raise RunError(f"{self.folder} holds no features of the audio {sha256}; run the same command again")
+                raise RunError(
+                    f"{self.folder} holds no features of the audio {sha256}: its recording has changed or vanished "
+                    "since the search began; run the same command again"
+                )
             shard, row = self._places[sha256]
             wanted.setdefault(shard, []).append((position, row))
         for shard, pairs in wanted.items():

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import ray
@@ -19,7 +20,7 @@ from ray._private.node import Node
 from ray._private.state import GlobalState
 
 from ser_tune.config import ComputeConfig
-from ser_tune.errors import InputError, Interrupted, RunError
+from ser_tune.errors import InputError, RunError
 from ser_tune.ray_loss import clock_set_back, end_when_lost, joined_losses, knock, own_losses
 
 _BUSY_S = 600  # Ray's own 60 s end a search on a machine that is busy elsewhere
@@ -36,9 +37,11 @@ def connect(compute: ComputeConfig, hint: str = "") -> Iterator[None]:
     ended, clock = threading.Event(), clock_set_back()
     next(clock)  # what it says while Ray starts counts too
     try:
-        _start(compute.address)
+        with _signals_later(handlers) as came:
+            _start(compute.address)
         try:
-            _put_back(handlers)
+            for number in came:
+                signal.raise_signal(number)
             losses = own_losses() if compute.address is None else joined_losses()
             end_when_lost((lost or back for lost, back in zip(losses, clock, strict=False)), ended, hint)
             yield
@@ -49,6 +52,23 @@ def connect(compute: ComputeConfig, hint: str = "") -> Iterator[None]:
         _put_back(handlers)
 
 
+@contextmanager
+def _signals_later(handlers: dict[signal.Signals, Any]) -> Iterator[list[int]]:
+    """Yield the signals that come meanwhile, to be answered after; Ray sets no handler of its own.
+
+    What a handler raises inside Ray's compiled code, as it starts, can make that wait for itself, for ever.
+    """
+    came: list[int] = []
+    for number in handlers:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    set_handler, utils.set_sigterm_handler = utils.set_sigterm_handler, lambda _handler: None
+    try:
+        yield came
+    finally:
+        utils.set_sigterm_handler = set_handler
+        _put_back(handlers)
+
+
 def _start(address: str | None) -> None:
     worker.listen_error_messages = _hear_nothing
     if address is not None:
@@ -56,6 +76,7 @@ def _start(address: str | None) -> None:
         return
     _stay_on_loopback()
     _start_no_helpers()
+    _start_apart()
     # Each trial runs in a thread of its own, and threads that allocate apart keep what they free: 0.5 GB a worker.
     os.environ.setdefault("MALLOC_ARENA_MAX", "1")
     try:
@@ -68,10 +89,6 @@ def _start(address: str | None) -> None:
             # A busy machine may keep Ray's processes waiting; that they are lost ray_loss notices by itself.
             _system_config={"gcs_rpc_server_reconnect_timeout_s": _BUSY_S},
         )
-    except SystemExit as error:
-        if error.code != signal.SIGTERM:
-            raise
-        raise Interrupted(signal.SIGTERM) from error  # how Ray's own handler answers while it starts
     except Exception as error:
         if type(error) is not Exception:  # so bare it is where Ray's processes do not answer in time
             raise
@@ -113,6 +130,14 @@ def _start_no_helpers() -> None:
     # The node's agent, without which no raylet runs, starts sooner without what a dashboard would ask it.
     utils.get_dashboard_dependency_error = lambda: ImportError("left out")
     services.get_node = _get_node
+
+
+def _start_apart() -> None:
+    """Let signals to the group of this process, as terminals and schedulers send them, reach it alone.
+
+    Ray's processes, which end with it, would end before it could say a word.
+    """
+    services.ConsolePopen = partial(services.ConsolePopen, process_group=0)
 
 
 def _get_node(gcs_address: str, node_id: str, ray_get_node: Callable[..., Any] = services.get_node) -> Any:

@@ -38,10 +38,10 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
     program = f"python -m ser_tune.{Path(str(module.__file__)).stem}"
     hint = ""
     try:
-        config = _parse(config_class, program, module.__doc__ or "")
-        hint = getattr(config, "resume_hint", "")
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
+        config = _parse(config_class, program, module.__doc__ or "")
+        hint = getattr(config, "resume_hint", "")
         _end_in_any_case(hint)
         threading.excepthook = _silence_full_disk
         main(config)

@@ -17,7 +17,11 @@ from ser_tune.adapters import ADAPTERS
 from ser_tune.config import EMOTIONS, DataConfig
 from ser_tune.errors import InputError
 
-AUDIO_EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc"})
+# The last four cannot be decoded: they are listed with that reason.
+AUDIO_EXTENSIONS = frozenset(
+    {".wav", ".w64", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf"}
+    | {".m4a", ".aac", ".wma", ".amr"}
+)
 SYNTHETIC_MARKER = ".synthetic"  # a file in the folder of the sample corpora
 _DEEPEST = 100  # os.walk calls itself for each level
 _MOST_TABLE_BYTES = 2**28  # two million recordings; a table without a line break is read as one line

@@ -4,6 +4,7 @@ Which is faster is measured where the trials will run: bfloat16 doubles the spee
 neighbour, though both have instructions for it. config.json keeps the choice, so that a resume repeats it.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -40,8 +41,9 @@ def choose_precision(
     if wanted in ("float32", "bfloat16"):
         return wanted, "as asked"
     if wanted == "auto" and compute.address is None and not torch.cuda.is_available():
+        n_threads = min(compute.cpus_per_trial or 1, os.cpu_count() or 1)  # more are refused by `resources`
         with ThreadPoolExecutor(1) as beside:  # Ray takes more than a second to start, most of it waiting
-            measured = beside.submit(measure, setting, emotions, compute.cpus_per_trial or 1)
+            measured = beside.submit(measure, setting, emotions, n_threads)
             resources()
         speeds = measured.result()
     else:

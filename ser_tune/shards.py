@@ -80,6 +80,8 @@ def read_manifest(folder: Path) -> list[Shard]:
         return [Shard(**entry) for entry in json.loads(path.read_bytes())["shards"]]
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); choose another --cache-dir") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"{path} is damaged ({error}); delete it: the features are then extracted anew") from error
 

@@ -70,7 +70,10 @@ with connect(ComputeConfig()):
     assert len(ray.nodes()) == 1
     # It would print paragraphs about dead workers on standard output.
     assert "ray_listen_error_messages" not in {one.name for one in threading.enumerate() if one.is_alive()}
-    assert set(worker._global_node.all_processes) == {"gcs_server", "raylet"}, "Ray starts helpers that nothing asks"
+    processes = worker._global_node.all_processes
+    assert set(processes) == {"gcs_server", "raylet"}, "Ray starts helpers that nothing asks"
+    groups = {os.getpgid(started.process.pid) for [started] in processes.values()}
+    assert os.getpgrp() not in groups, "a signal to this process's group ends Ray"
     print(ray.get_runtime_context().gcs_address)
 assert not ray.is_initialized()
 """

@@ -85,11 +85,12 @@ def test_boredom_is_left_out_and_counted(tmp_path: Path) -> None:
 
 def test_everything_that_looks_like_audio_is_a_clip_or_has_a_reason(tmp_path: Path) -> None:
     touch(tmp_path, "OAF_back_sad.WAV", "my take.wav", "._OAF_back_sad.wav", "__MACOSX/OAF_dog_sad.wav", ".git/x.ogg")
-    touch(tmp_path, "labels.txt", "OAF_back_sad.json")
+    touch(tmp_path, "labels.txt", "OAF_back_sad.json", "OAF_gap_sad.caf", "my take.m4a")
     clips, excluded = read_clips(DataConfig(data_dir=tmp_path))
-    assert [Path(clip.path).name for clip in clips] == ["OAF_back_sad.WAV"]
+    assert {Path(clip.path).name for clip in clips} == {"OAF_back_sad.WAV", "OAF_gap_sad.caf"}
     assert {name: reason.partition(":")[0] for name, reason in reasons(excluded).items()} == {
         "my take.wav": "not a corpus file",
+        "my take.m4a": "not a corpus file",
         "._OAF_back_sad.wav": "macOS resource fork",
         "OAF_dog_sad.wav": "macOS resource fork",
         "x.ogg": "hidden",

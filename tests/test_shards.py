@@ -50,3 +50,11 @@ def test_a_damaged_manifest_is_named_with_what_to_do(tmp_path: Path, text: str) 
     (tmp_path / "manifest.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"manifest.json is damaged .* delete it"):
         read_manifest(tmp_path)
+
+
+def test_a_manifest_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").mkdir()
+    with pytest.raises(
+        InputError, match=r"manifest.json cannot be read \(Is a directory\); choose another --cache-dir"
+    ):
+        read_manifest(tmp_path)

@@ -24,6 +24,7 @@ from ser_tune.signals import received
 
 Config = TypeVar("Config")
 _OBJECTS_MADE = 10_000  # before garbage is searched for; by Python's 700 a tenth of the time that imports take
+_AGAIN_S = 0.01
 GRACE_S = 6.0  # for Ray to end its processes; usually 2 to 5
 _BOX_LINE = re.compile(r"[│╭╮╰╯]")
 
@@ -40,6 +41,7 @@ def run(main: Callable[[Config], None], config_class: type[Config]) -> None:
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
+        sys.unraisablehook = _interrupt_again
         config = _parse(config_class, program, module.__doc__ or "")
         hint = getattr(config, "resume_hint", "")
         _end_in_any_case(hint)
@@ -107,6 +109,16 @@ def _silence_full_disk(hook: Any) -> None:
 
 def _interrupt(signal_number: int, _frame: Any) -> None:
     raise Interrupted(signal_number)
+
+
+def _interrupt_again(hook: Any) -> None:
+    """Send the signal once more where Python ignored what it raised, in a destructor or in a callback of weakref."""
+    if not isinstance(hook.exc_value, Interrupted):
+        sys.__unraisablehook__(hook)
+        return
+    again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), hook.exc_value.signal_number))
+    again.daemon = True
+    again.start()
 
 
 def _let_python_end() -> None:

@@ -65,6 +65,16 @@ def test_an_end_is_one_line_and_its_exit_status(body: str, status: int, said: st
     assert done.stderr.count("\n") == 1
 
 
+def test_a_signal_that_comes_in_a_destructor_is_answered_all_the_same() -> None:
+    done = program(
+        "import os, signal, time; "
+        "D = type('D', (), {'__del__': lambda self: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(1))}); "
+        "D(); time.sleep(60)"
+    )
+    assert done.returncode == 143
+    assert done.stderr == "SIGTERM received. run the same command again\n"
+
+
 @pytest.mark.parametrize(("ending", "status"), [("pass", 0), ("raise RunError('it failed')", 1)])
 def test_a_signal_that_comes_when_all_is_done_changes_nothing(ending: str, status: int) -> None:
     done = program(f"import atexit, os, signal; atexit.register(os.kill, os.getpid(), signal.SIGINT); {ending}")

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -140,14 +140,14 @@ def _start_apart() -> None:
     services.ConsolePopen = partial(services.ConsolePopen, process_group=0)
 
 
-def _get_node(gcs_address: str, node_id: str, ray_get_node: Callable[..., Any] = services.get_node) -> Any:
+def _get_node(gcs_address: str, node_id: str) -> Any:
     """Ask for the node that starts until it is there, mostly after half a second; Ray asks once a second."""
     state = GlobalState()
     state._initialize_global_state(services._get_gcs_client_options(gcs_address))
     give_up = time.monotonic() + 1
     while time.monotonic() < give_up and all(node["NodeID"] != node_id for node in state.node_table()):
         time.sleep(0.01)
-    return ray_get_node(gcs_address, node_id)
+    return state.get_node(node_id)
 
 
 def _join(address: str) -> None:

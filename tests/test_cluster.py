@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from ser_tune.cluster import connect
 from ser_tune.config import ComputeConfig
-from ser_tune.errors import InputError, RunError
+from ser_tune.errors import InputError, Interrupted, RunError
 from ser_tune.ray_loss import clock_set_back, unanswered
 
 
@@ -55,6 +56,28 @@ def test_a_local_ray_that_does_not_start_in_time_is_a_line(monkeypatch: pytest.M
         RunError, match=r"Ray did not start \(The current node timed out during startup\): this machine may be"
     ):
         connect(ComputeConfig()).__enter__()
+
+
+def test_a_signal_that_comes_while_ray_starts_is_answered_once_it_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    def init(**_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        happened.append("started")
+
+    def answer(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: happened.append("ended"))
+    before = signal.signal(signal.SIGTERM, answer)
+    try:
+        with pytest.raises(Interrupted):
+            connect(ComputeConfig()).__enter__()
+        assert signal.getsignal(signal.SIGTERM) is answer
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert happened == ["started", "ended"]
 
 
 LOCAL = """
